@@ -1,0 +1,1 @@
+//! Outside witnesses: vectors and live JavaScript peers.

@@ -1,0 +1,1 @@
+//! The ten messages of the `hypercore/alpha` protocol.

@@ -1,0 +1,1 @@
+//! Introduces peers to the replicator: connects, keeps connected, reports.
