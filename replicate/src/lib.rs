@@ -15,7 +15,6 @@ mod node;
 mod proof;
 
 pub use blocks::{AppendBlocks, Blocks};
-pub use messages::{Message, MessageKind};
 pub use node::Node;
 pub use proof::{
     BlockProof, BlockRequest, HashProof, HashRequest, Proof, Request, SeekProof, SeekRequest, UpgradeProof,

@@ -1,0 +1,1 @@
+//! Hyperbee: an ordered map kept in the blocks of a core.

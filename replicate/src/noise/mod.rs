@@ -1,0 +1,1 @@
+//! Noise and secret-stream: a byte stream becomes a private one.

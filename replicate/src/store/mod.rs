@@ -1,0 +1,1 @@
+//! Where cores are kept: the trait, memory, disk.
