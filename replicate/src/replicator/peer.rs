@@ -1,0 +1,120 @@
+//! What is known of one peer with respect to one core.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::remote_blocks::RemoteBlocks;
+use super::wants::RemoteWants;
+use super::window::Window;
+use crate::Request;
+use crate::messages::{Message, Sync};
+
+/// One peer's end of one core's channel.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// What its last sync said.
+    pub(super) remote: Sync,
+    /// Whether a sync has come at all.
+    pub(super) synced: bool,
+    /// Which blocks it says it holds.
+    pub(super) blocks: RemoteBlocks,
+    /// Which regions it wants to hear about.
+    pub(super) wants: RemoteWants,
+    /// The length of ours that it has confirmed; an upgrade may start only there.
+    pub(super) length_acked: u64,
+    /// Whether we can prove our longer tree from its length on.
+    pub(super) can_upgrade: bool,
+    /// The last fork and length of its from which we could.
+    pub(super) last_upgradable: Option<(u64, u64)>,
+    /// Our requests it has not answered.
+    pub(super) window: Window<Pending>,
+    /// Tree nodes that the answers in flight will bring.
+    pub(super) expected: BTreeSet<u64>,
+    /// Whether requests may rely on `expected`; ends when the peer answers out of order.
+    pub(super) predicts: bool,
+    /// No block below this one is worth asking this peer for.
+    pub(super) cursor: u64,
+    /// Whether the search for a block stopped half way.
+    pub(super) searching: bool,
+    /// Regions for which we sent a want, by number.
+    pub(super) regions_wanted: BTreeSet<u64>,
+    /// Whether the manifest alone was asked for.
+    pub(super) manifest_asked: bool,
+    /// The peer sent wrong data or has nothing for us: it is served, but asked nothing more.
+    pub(super) paused: bool,
+    /// Answers in a row that were no data.
+    pub(super) no_data: u32,
+    /// Messages that wait to be sent.
+    pub(super) out: VecDeque<Message>,
+    /// Its requests that wait for an answer.
+    pub(super) serving: VecDeque<Asked>,
+    /// How many of its requests could not be answered by anyone.
+    pub(super) requests_invalid: u32,
+    /// The length up to which it was told that we hold everything.
+    pub(super) announced_whole: u64,
+}
+
+/// One of our requests in flight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    /// The fork it was made for.
+    pub(super) fork: u64,
+    /// What was asked.
+    pub(super) request: Request,
+    /// Whether it relies on another answer in flight.
+    pub(super) predicted: bool,
+}
+
+/// One of the peer's requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// The id it chose.
+    pub(super) id: u64,
+    /// The fork it means.
+    pub(super) fork: u64,
+    /// What it asks.
+    pub(super) request: Request,
+}
+
+impl Peer {
+    /// Makes the state of a channel that has just opened.
+    pub(super) fn new() -> Self {
+        Self {
+            remote: Sync { uploading: true, downloading: true, ..Sync::default() },
+            synced: false,
+            blocks: RemoteBlocks::default(),
+            wants: RemoteWants::default(),
+            length_acked: 0,
+            can_upgrade: true,
+            last_upgradable: None,
+            window: Window::default(),
+            expected: BTreeSet::new(),
+            predicts: true,
+            cursor: 0,
+            searching: false,
+            regions_wanted: BTreeSet::new(),
+            manifest_asked: false,
+            paused: false,
+            no_data: 0,
+            out: VecDeque::new(),
+            serving: VecDeque::new(),
+            requests_invalid: 0,
+            announced_whole: 0,
+        }
+    }
+
+    /// Returns whether it may be asked anything.
+    pub(super) fn answers(&self) -> bool {
+        self.synced && self.remote.uploading && !self.paused
+    }
+
+    /// Puts a request into the window and the outbox.
+    pub(super) fn ask(&mut self, pending: Pending) {
+        let id = self.window.add(pending);
+        self.out.push_back(Message::Request { id, fork: pending.fork, request: pending.request, priority: 0 });
+    }
+
+    /// Looks again at blocks from `index` on.
+    pub(super) fn reconsider(&mut self, index: u64) {
+        self.cursor = self.cursor.min(index);
+    }
+}
