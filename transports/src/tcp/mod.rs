@@ -88,18 +88,22 @@ impl Transport for Tcp {
     }
 }
 
-/// Makes a fresh stream ready for use: small messages leave at once, and a peer that vanished is noticed.
 fn conn(config: &TcpConfig, role: Role, stream: TcpStream) -> io::Result<Conn> {
+    tune(config, &stream)?;
+    let (remote, local) = (address(stream.peer_addr()?), address(stream.local_addr()?));
+    let (reader, writer) = stream.into_split();
+    Ok(Conn { role, remote, local, transport: NAME, reader: Box::new(reader), writer: Box::new(writer) })
+}
+
+/// Lets small messages leave at once, and has the system notice a peer that vanished.
+fn tune(config: &TcpConfig, stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(config.keepalive_idle_s))
         .with_interval(Duration::from_secs(config.keepalive_interval_s));
     #[cfg(not(windows))]
     let keepalive = keepalive.with_retries(config.keepalive_probes_max);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let (remote, local) = (address(stream.peer_addr()?), address(stream.local_addr()?));
-    let (reader, writer) = stream.into_split();
-    Ok(Conn { role, remote, local, transport: NAME, reader: Box::new(reader), writer: Box::new(writer) })
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// Writes a socket's address as one that can be dialled; an IPv6 address of one link keeps its zone.
@@ -122,5 +126,17 @@ mod tests {
     fn an_address_of_one_link_keeps_its_zone() {
         let at = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, 3);
         assert_eq!(address(at.into()).to_string(), "tcp://[fe80::1%3]:7");
+    }
+
+    #[tokio::test]
+    async fn a_stream_sends_at_once_and_is_kept_alive() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(!socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());
+        tune(&TcpConfig::default(), &stream).unwrap();
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
     }
 }
