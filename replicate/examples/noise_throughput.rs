@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anypath_replicate::noise::{Frames, FRAME_BYTES_MAX, Opener, Sealer};
+use anypath_replicate::noise::{FRAME_BYTES_MAX, Frames, Opener, Sealer};
 use anypath_wire::{Handshake, PublicKey, Role};
 use bytes::BytesMut;
 

@@ -68,3 +68,77 @@ pub struct FrameTooLong {
 pub const FRAME_BYTES_MAX: usize = 0xff_ffff;
 
 const PREFIX_BYTES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODIES: [&[u8]; 4] = [b"", b"one", &[7; 300], b"x"];
+
+    fn stream() -> Vec<u8> {
+        let frame = |body: &&[u8]| [&(body.len() as u32).to_le_bytes()[..3], body].concat();
+        BODIES.iter().flat_map(frame).collect()
+    }
+
+    fn drain(frames: &mut Frames) -> Vec<BytesMut> {
+        std::iter::from_fn(|| frames.next_frame().unwrap()).collect()
+    }
+
+    #[test]
+    fn frames_are_the_same_at_any_cut() {
+        for chunk_bytes in 1..=stream().len() {
+            let mut frames = Frames::new(FRAME_BYTES_MAX);
+            let mut bodies = Vec::new();
+            for chunk in stream().chunks(chunk_bytes) {
+                frames.push(BytesMut::from(chunk));
+                bodies.extend(drain(&mut frames));
+            }
+            assert_eq!(bodies, BODIES, "{chunk_bytes}");
+        }
+    }
+
+    #[test]
+    fn frames_read_into_one_buffer_are_not_copied() {
+        let mut socket = BytesMut::with_capacity(1000);
+        let address = socket.as_ptr() as usize;
+        let mut frames = Frames::new(FRAME_BYTES_MAX);
+        let mut bodies = Vec::new();
+        for chunk in stream().chunks(7) {
+            socket.extend_from_slice(chunk);
+            frames.push(socket.split());
+            bodies.extend(drain(&mut frames));
+        }
+        assert_eq!(bodies, BODIES);
+        assert_eq!(bodies[2].as_ptr() as usize, address + 3 + 6 + 3);
+        assert_eq!(bodies[3].as_ptr() as usize, address + 3 + 6 + 303 + 3);
+    }
+
+    #[test]
+    fn a_claimed_length_reserves_nothing() {
+        let mut frames = Frames::new(FRAME_BYTES_MAX);
+        for byte in [0xff, 0xff, 0xff, 1, 2, 3] {
+            frames.push(BytesMut::from(&[byte][..]));
+            assert_eq!(frames.next_frame(), Ok(None));
+        }
+        assert!(frames.pending.capacity() < 100, "{}", frames.pending.capacity());
+    }
+
+    #[test]
+    fn a_frame_beyond_the_limit_is_refused_at_its_length() {
+        let mut frames = Frames::new(300);
+        frames.push(BytesMut::from(&b"GET / HTTP/1.1\r\n"[..]));
+        let error = FrameTooLong { bytes: 0x54_4547, bytes_max: 300 };
+        assert_eq!(frames.next_frame(), Err(error));
+        assert_eq!(frames.next_frame(), Err(error));
+        let mut frames = Frames::new(300);
+        frames.push(BytesMut::from(&stream()[..]));
+        assert_eq!(drain(&mut frames), BODIES);
+        frames.push(BytesMut::from(&stream()[..]));
+        frames.set_frame_bytes_max(299);
+        assert_eq!(
+            (frames.next_frame(), frames.next_frame()),
+            (Ok(Some(BODIES[0].into())), Ok(Some(BODIES[1].into())))
+        );
+        assert_eq!(frames.next_frame(), Err(FrameTooLong { bytes: 300, bytes_max: 299 }));
+    }
+}

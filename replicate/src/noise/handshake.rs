@@ -45,7 +45,7 @@ impl XxHandshake {
     /// Any error is final for the connection.
     pub fn handle_frame(&mut self, body: &[u8]) -> Result<(), HandshakeError> {
         self.noise.read(body)?;
-        if self.finished().is_none() {
+        if !self.noise.state.completed() {
             self.outbox = Some(frame(self.noise.write(b"")?));
         }
         Ok(())

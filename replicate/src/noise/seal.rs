@@ -188,3 +188,129 @@ fn open(stream: &mut SecretStream, frame: &mut [u8]) -> Result<u8, OpenError> {
     }
     if stream.open(tagged, mac) { Ok(tagged[0]) } else { Err(OpenError::Forged) }
 }
+
+#[cfg(test)]
+mod tests {
+    use anypath_wire::PublicKey;
+
+    use super::*;
+
+    fn handshake(role: Role) -> Handshake {
+        let (tx, rx) = if role == Role::Initiator { ([3; 32], [4; 32]) } else { ([4; 32], [3; 32]) };
+        Handshake { role, remote: PublicKey([1; 32]), hash: [2; 64], tx, rx }
+    }
+
+    fn header_frame() -> [u8; HEADER_FRAME_BYTES] {
+        Sealer::new(&handshake(Role::Initiator), [9; 24]).1
+    }
+
+    /// Returns a sealer and the opener of the other end, which has read the header.
+    fn ends() -> (Sealer, Opener) {
+        let (sealer, header) = Sealer::new(&handshake(Role::Initiator), [9; 24]);
+        let mut opener = Opener::new(&handshake(Role::Responder));
+        assert!(opener.open(body(&header)).unwrap().is_empty());
+        (sealer, opener)
+    }
+
+    fn seal(sealer: &mut Sealer, text: &[u8]) -> Vec<u8> {
+        let mut frame = [&[0xff; Sealer::ROOM_BYTES], text].concat();
+        sealer.seal(&mut frame).unwrap();
+        frame
+    }
+
+    fn body(frame: &[u8]) -> BytesMut {
+        BytesMut::from(&frame[3..])
+    }
+
+    #[test]
+    fn frames_sealed_in_one_buffer_are_those_sealed_apart() {
+        let ((mut apart, mut opener), (mut together, _)) = (ends(), ends());
+        let mut out = b"before".to_vec();
+        let mut expected = out.clone();
+        for text in [&b"one"[..], b"", b"three"] {
+            let frame = seal(&mut apart, text);
+            assert_eq!(frame.len(), text.len() + Sealer::OVERHEAD_BYTES);
+            assert_eq!(opener.open(body(&frame)).unwrap(), text);
+            expected.extend(frame);
+            let start = out.len();
+            out.extend([0; Sealer::ROOM_BYTES]);
+            out.extend(text);
+            together.seal_tail(&mut out, start).unwrap();
+        }
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_message_is_opened_where_it_lies() {
+        let (mut sealer, mut opener) = ends();
+        let frame = body(&seal(&mut sealer, b"hello"));
+        let address = frame.as_ptr() as usize;
+        assert_eq!(opener.open(frame).unwrap().as_ptr() as usize, address + 1);
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_an_error() {
+        let frame = seal(&mut ends().0, b"hello");
+        for (byte, bit) in (3..frame.len()).flat_map(|byte| (0..8).map(move |bit| (byte, bit))) {
+            let mut bad = frame.clone();
+            bad[byte] ^= 1 << bit;
+            assert_eq!(ends().1.open(body(&bad)), Err(OpenError::Forged), "{byte} {bit}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_frame_is_an_error() {
+        let frame = seal(&mut ends().0, b"hello");
+        for bytes in 0..frame.len() - 3 {
+            let error = if bytes < 17 { OpenError::TooShort { bytes } } else { OpenError::Forged };
+            assert_eq!(ends().1.open(body(&frame[..3 + bytes])), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_repeated_or_missing_message_is_an_error() {
+        let (mut sealer, mut opener) = ends();
+        let frames: Vec<_> = (0..3).map(|byte| body(&seal(&mut sealer, &[byte]))).collect();
+        opener.open(frames[0].clone()).unwrap();
+        assert_eq!(opener.open(frames[0].clone()), Err(OpenError::Forged));
+        assert_eq!(opener.open(frames[2].clone()), Err(OpenError::Forged));
+    }
+
+    #[test]
+    fn only_the_header_of_the_other_end_is_taken() {
+        let frame = header_frame();
+        for byte in 3..35 {
+            let mut bad = frame;
+            bad[byte] ^= 1;
+            assert_eq!(Opener::new(&handshake(Role::Responder)).open(body(&bad)), Err(OpenError::WrongStreamId));
+        }
+        assert_eq!(Opener::new(&handshake(Role::Initiator)).open(body(&frame)), Err(OpenError::WrongStreamId));
+        for bytes in (0..56).chain([57, 1000]) {
+            let bad = BytesMut::from(&[&frame[3..], &[0; 1000]].concat()[..bytes]);
+            let error = Err(OpenError::HeaderLength { bytes });
+            assert_eq!(Opener::new(&handshake(Role::Responder)).open(bad), error);
+        }
+    }
+
+    #[test]
+    fn a_header_with_another_nonce_opens_nothing() {
+        let (mut sealer, _) = ends();
+        let mut header = header_frame();
+        header[35] ^= 1;
+        let mut opener = Opener::new(&handshake(Role::Responder));
+        opener.open(body(&header)).unwrap();
+        assert_eq!(opener.open(body(&seal(&mut sealer, b"hello"))), Err(OpenError::Forged));
+    }
+
+    #[test]
+    fn the_longest_message_passes_and_a_longer_one_leaves_the_sealer_as_it_was() {
+        let (mut sealer, mut opener) = ends();
+        let mut too_long = vec![7; Sealer::ROOM_BYTES + TEXT_BYTES_MAX + 1];
+        let before = too_long.clone();
+        assert_eq!(sealer.seal(&mut too_long), Err(SealError { bytes: TEXT_BYTES_MAX + 1 }));
+        assert!(too_long == before);
+        let longest = seal(&mut sealer, &before[..TEXT_BYTES_MAX]);
+        assert_eq!(longest[..3], [0xff; 3]);
+        assert_eq!(opener.open(body(&longest)).unwrap().len(), TEXT_BYTES_MAX);
+    }
+}

@@ -107,3 +107,57 @@ fn authenticate(lead: &Lead, sealed: &[u8]) -> Mac {
     end[lengths + 8..lengths + 16].copy_from_slice(&((LEAD_BYTES - TAG_AT + sealed.len()) as u64).to_le_bytes());
     poly.compute_unpadded(&end[..lengths + 16]).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// libsodium's own answers for a state whose counter was set to its last value: the second message is
+    /// sealed under the next key. Made with sodium-native through npm sodium-universal 5.
+    const AT_THE_LAST_COUNTER: [&str; 3] = [
+        "895f300ccedbc40f24d1f2d039b4b7175622b2ca2c462e5dab14",
+        "cc865b06f92a02a5d51cd52679f50370dc87ccffde2b03577c7e",
+        "551f6717329546228643920bc8c2a08b511fa765ec00b68bba46",
+    ];
+
+    fn ends() -> [SecretStream; 2] {
+        [(); 2].map(|()| SecretStream::new(&[3; 32], &[9; 24]))
+    }
+
+    #[test]
+    fn the_key_changes_when_the_counter_ends() {
+        let mut ends = ends();
+        ends.iter_mut().for_each(|end| end.nonce[..4].copy_from_slice(&u32::MAX.to_le_bytes()));
+        let [mut sealer, mut opener] = ends;
+        for (index, expected) in AT_THE_LAST_COUNTER.iter().enumerate() {
+            let mut tagged = format!("\0message {index}").into_bytes();
+            let mac = sealer.seal(&mut tagged);
+            let printed: String = tagged.iter().chain(&mac).map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(printed, *expected);
+            assert!(opener.open(&mut tagged, &mac));
+            assert_eq!(tagged, format!("\0message {index}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn every_length_of_text_comes_back() {
+        let [mut sealer, mut opener] = ends();
+        for bytes in (0..600).chain([4095, 4096, 4097, 65_536, 100_003]) {
+            let mut tagged: Vec<u8> = (0..=bytes).map(|byte| byte as u8).collect();
+            let (text, mac) = (tagged.clone(), sealer.seal(&mut tagged));
+            assert!(opener.open(&mut tagged, &mac), "{bytes}");
+            assert_eq!(tagged, text);
+        }
+    }
+
+    #[test]
+    fn a_forged_message_changes_nothing() {
+        let [mut sealer, mut opener] = ends();
+        let mut tagged = *b"\0hello";
+        let mac = sealer.seal(&mut tagged);
+        let sealed = tagged;
+        assert!(!opener.open(&mut tagged, &[0; 16]));
+        assert_eq!(tagged, sealed);
+        assert!(opener.open(&mut tagged, &mac));
+    }
+}
