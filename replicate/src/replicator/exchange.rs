@@ -72,6 +72,9 @@ pub enum Misbehaviour {
     /// It asked for more than anyone can want at once.
     #[error("the peer has more than {REQUESTS_MAX} requests waiting for one core")]
     TooManyRequests,
+    /// It asked about more regions than anyone can need at once.
+    #[error("the peer has more than {REGIONS_MAX} questions about regions waiting for one core")]
+    TooManyWants,
     /// It keeps asking for what cannot be answered.
     #[error("the peer sent {INVALID_REQUESTS_MAX} requests that nobody could answer")]
     InvalidRequests,
@@ -168,7 +171,7 @@ impl Exchange {
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data { request, proof } => self.handle_data(id, request, proof)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
-            Message::Want { start, length, .. } => self.handle_want(id, start, length),
+            Message::Want { start, length, .. } => self.handle_want(id, start, length)?,
             Message::Unwant { start, length, .. } => self.peer(id, |peer| peer.wants.remove(start, length)),
             Message::Bitfield { start, words } => self.handle_bitfield(id, start, words)?,
             Message::Range { drop, start, length } => self.handle_range(id, drop, start, length)?,
@@ -182,11 +185,18 @@ impl Exchange {
         std::mem::take(&mut self.ready)
     }
 
-    /// Returns the next message for a peer: news and requests first, then one answer to a request of its.
+    /// Returns the next message for a peer: news, then requests, then answers to its own.
     pub(super) fn poll_message(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
         if std::mem::take(&mut peer.searching) {
             self.refill(id)?;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
+        if let Some(message) = peer.news.next_range() {
+            return Ok(Some(message));
+        }
+        if std::mem::take(&mut peer.news.sync) {
+            return Ok(Some(self.sync(id)));
         }
         match self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
             Some(message) => Ok(Some(message)),
@@ -239,24 +249,24 @@ impl Exchange {
         self.peer_ids().into_iter().for_each(|id| self.tell_sync(id));
     }
 
-    /// Tells a peer our committed head and what we know of its own.
+    /// Says that a peer is to be told our head.
     pub(super) fn tell_sync(&mut self, id: PeerId) {
-        let (told, downloading) = (self.told, self.downloading());
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let same_fork = peer.remote.fork == told.fork;
-        peer.can_upgrade &= same_fork;
-        let sync = Sync {
-            fork: told.fork,
-            length: told.length,
-            remote_length: if same_fork { peer.remote.length } else { 0 },
-            can_upgrade: peer.can_upgrade,
-            uploading: true,
-            downloading,
-            has_manifest: told.manifest,
-            allow_push: false,
-        };
-        peer.out.push_back(Message::Sync(sync));
+        self.peer(id, |peer| peer.news.sync = true);
         self.mark_ready(id);
+    }
+
+    /// Returns our committed head and what we know of the peer's own.
+    fn sync(&mut self, id: PeerId) -> Message {
+        let (told, downloading) = (self.told, self.downloading());
+        let mut sync = Sync { fork: told.fork, length: told.length, uploading: true, downloading, ..Sync::default() };
+        sync.has_manifest = told.manifest;
+        self.peer(id, |peer| {
+            let same_fork = peer.remote.fork == told.fork;
+            peer.can_upgrade &= same_fork;
+            sync.can_upgrade = peer.can_upgrade;
+            sync.remote_length = if same_fork { peer.remote.length } else { 0 };
+        });
+        Message::Sync(sync)
     }
 }
 
@@ -274,5 +284,7 @@ fn checked_end(start: u64, length: u64) -> Result<u64, Misbehaviour> {
 
 /// Most requests a peer may have waiting for one core; the reference has at most 512 in flight.
 pub(super) const REQUESTS_MAX: usize = 16_384;
+/// Most questions about regions that may wait for one peer and core; the reference keeps as many regions.
+pub(super) const REGIONS_MAX: usize = 512;
 /// Most requests of a peer that nobody could answer, as in the reference.
 pub(super) const INVALID_REQUESTS_MAX: u32 = 64;

@@ -3,7 +3,7 @@
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
 use super::peer::Pending;
-use crate::messages::{Message, Sync};
+use crate::messages::Sync;
 use crate::store::StoreError;
 use crate::{Request, UpgradeRequest};
 
@@ -93,8 +93,11 @@ impl Exchange {
             return;
         }
         for id in self.peer_ids() {
-            self.peer(id, |peer| peer.announced_whole = peer.announced_whole.min(length));
-            self.tell(id, Message::Range { drop: true, start: length, length: dropped });
+            self.peer(id, |peer| {
+                peer.announced_whole = peer.announced_whole.min(length);
+                peer.news.drop(length..length + dropped);
+            });
+            self.mark_ready(id);
         }
     }
 
@@ -102,8 +105,11 @@ impl Exchange {
     pub(super) fn tell_contiguous(&mut self, id: PeerId) {
         let length = self.core.contiguous_length().min(self.told.length);
         if length > 0 {
-            self.peer(id, |peer| peer.announced_whole = length);
-            self.tell(id, Message::Range { drop: false, start: 0, length });
+            self.peer(id, |peer| {
+                peer.announced_whole = length;
+                peer.news.gained.add(0..length);
+            });
+            self.mark_ready(id);
         }
     }
 
@@ -118,7 +124,8 @@ impl Exchange {
         }
         let recent = run.end + BLOCKS_RECENT >= length;
         if (recent || peer.wants.touches(run.start, run.end)) && !peer.blocks.has_all(run.start, run.end) {
-            self.tell(id, Message::Range { drop: false, start: run.start, length: run.end - run.start });
+            peer.news.gained.add(run);
+            self.mark_ready(id);
         }
     }
 

@@ -1,7 +1,9 @@
 //! What is known of one peer with respect to one core.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
+use super::ranges::Ranges;
 use super::remote_blocks::RemoteBlocks;
 use super::wants::RemoteWants;
 use super::window::Window;
@@ -43,14 +45,45 @@ pub(super) struct Peer {
     pub(super) paused: bool,
     /// Answers in a row that were no data.
     pub(super) no_data: u32,
-    /// Messages that wait to be sent.
+    /// What it has not been told yet.
+    pub(super) news: News,
+    /// Requests and cancels that wait to be sent.
     pub(super) out: VecDeque<Message>,
+    /// Regions it asked about, first block and length, that wait for an answer.
+    pub(super) regions: VecDeque<(u64, u64)>,
     /// Its requests that wait for an answer.
     pub(super) serving: VecDeque<Asked>,
     /// How many of its requests could not be answered by anyone.
     pub(super) requests_invalid: u32,
     /// The length up to which it was told that we hold everything.
     pub(super) announced_whole: u64,
+}
+
+/// News for a peer, merged while they wait, so that a peer which reads slowly costs no more than one which reads.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Blocks that are no longer part of the core; told first.
+    pub(super) dropped: Option<Range<u64>>,
+    /// Blocks that we hold now.
+    pub(super) gained: Ranges,
+    /// Whether our head, or whether we download, has changed; told last.
+    pub(super) sync: bool,
+}
+
+impl News {
+    /// Says that blocks are gone.
+    pub(super) fn drop(&mut self, run: Range<u64>) {
+        self.gained.remove(run.clone());
+        let before = self.dropped.take().unwrap_or(run.clone());
+        self.dropped = Some(before.start.min(run.start)..before.end.max(run.end));
+    }
+
+    /// Returns the next piece of news about blocks.
+    pub(super) fn next_range(&mut self) -> Option<Message> {
+        let dropped = self.dropped.take().map(|run| (true, run));
+        let (drop, run) = dropped.or_else(|| self.gained.pop_first().map(|run| (false, run)))?;
+        Some(Message::Range { drop, start: run.start, length: run.end - run.start })
+    }
 }
 
 /// One of our requests in flight.
@@ -95,7 +128,9 @@ impl Peer {
             manifest_asked: false,
             paused: false,
             no_data: 0,
+            news: News::default(),
             out: VecDeque::new(),
+            regions: VecDeque::new(),
             serving: VecDeque::new(),
             requests_invalid: 0,
             announced_whole: 0,

@@ -56,6 +56,11 @@ impl Ranges {
         }
     }
 
+    /// Removes the lowest run and returns it.
+    pub(super) fn pop_first(&mut self) -> Option<Range<u64>> {
+        self.0.pop_first().map(|(start, end)| start..end)
+    }
+
     /// Returns the runs in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)

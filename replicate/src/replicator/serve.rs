@@ -1,10 +1,10 @@
 //! Answering: every request is answered or kept, none is dropped.
 
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeError, INVALID_REQUESTS_MAX, Misbehaviour, REQUESTS_MAX};
+use super::exchange::{Exchange, ExchangeError, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
 use super::peer::Asked;
 use crate::Proof;
-use crate::core::ProveError;
+use crate::core::{Core, ProveError};
 use crate::messages::{Message, NoDataReason};
 
 impl Exchange {
@@ -24,27 +24,29 @@ impl Exchange {
         self.peer(id, |peer| peer.serving.retain(|asked| asked.id != request));
     }
 
-    /// Remembers a region and says which of its blocks we hold.
-    pub(super) fn handle_want(&mut self, id: PeerId, start: u64, length: u64) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+    /// Remembers a region, to say which of its blocks we hold, now and as they come.
+    pub(super) fn handle_want(&mut self, id: PeerId, start: u64, length: u64) -> Result<(), Misbehaviour> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         if !peer.wants.add(start, length) {
-            return;
+            return Ok(());
         }
-        let (held, whole) = (self.core.length(), self.core.contiguous_length());
-        if start + length <= whole || whole == held {
-            self.tell(id, Message::Range { drop: false, start: 0, length: whole });
-            return;
+        if peer.regions.len() >= REGIONS_MAX {
+            return Err(Misbehaviour::TooManyWants);
         }
-        let end = held.min(start + length);
-        if start < end {
-            let words = self.core.bitfield().words(start, end);
-            self.tell(id, Message::Bitfield { start, words });
-        }
+        peer.regions.push_back((start, length));
+        self.mark_ready(id);
+        Ok(())
     }
 
-    /// Answers the peer's oldest request.
+    /// Answers the peer's oldest question about a region, else its oldest request.
     pub(super) fn serve(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
-        let asked = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front());
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
+        while let Some((start, length)) = peer.regions.pop_front() {
+            if let Some(message) = region(&self.core, start, length) {
+                return Ok(Some(message));
+            }
+        }
+        let asked = peer.serving.pop_front();
         asked.map(|asked| self.answer(id, asked)).transpose()
     }
 
@@ -80,6 +82,16 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
+fn region(core: &Core, start: u64, length: u64) -> Option<Message> {
+    let (held, whole) = (core.length(), core.contiguous_length());
+    if start + length <= whole || whole == held {
+        return Some(Message::Range { drop: false, start: 0, length: whole });
+    }
+    let end = held.min(start + length);
+    (start < end).then(|| Message::Bitfield { start, words: core.bitfield().words(start, end) })
 }
 
 fn no_data(request: u64, reason: NoDataReason) -> Message {
