@@ -8,6 +8,7 @@ pub mod drive;
 pub mod messages;
 pub mod mux;
 pub mod noise;
+pub mod replicator;
 pub mod store;
 
 mod blocks;

@@ -28,7 +28,12 @@ pub(crate) enum Job {
     /// Run this; it may be told the outcome after the next commit.
     Call(Box<dyn FnOnce(&mut Replicator) -> Reply + Send>),
     /// A connection has shaken hands; frames for it go into `frames`, and `gone` tells if it must end.
-    Connect { handshake: Handshake, frames: mpsc::UnboundedSender<Vec<u8>>, gone: oneshot::Sender<ConnectionError>, id: oneshot::Sender<PeerId> },
+    Connect {
+        handshake: Handshake,
+        frames: mpsc::UnboundedSender<Vec<u8>>,
+        gone: oneshot::Sender<ConnectionError>,
+        id: oneshot::Sender<PeerId>,
+    },
     /// Decrypted frames have arrived.
     Frames(PeerId, Vec<Bytes>),
     /// A frame was written; its buffer comes back.
@@ -54,7 +59,13 @@ impl EngineHandle {
     pub(crate) fn start(replicator: Replicator) -> std::io::Result<(Self, thread::JoinHandle<Result<(), StoreError>>)> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let engine = Engine { replicator, peers: BTreeMap::new(), replies: Vec::new(), staged_since: None, events: events.clone() };
+        let engine = Engine {
+            replicator,
+            peers: BTreeMap::new(),
+            replies: Vec::new(),
+            staged_since: None,
+            events: events.clone(),
+        };
         let thread = thread::Builder::new().name("anypath-engine".into()).spawn(move || engine.run(queue))?;
         Ok((Self { jobs, events }, thread))
     }

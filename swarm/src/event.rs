@@ -9,7 +9,7 @@ use anypath_wire::{Address, PublicKey};
 
 use crate::ConnectionError;
 
-pub use anypath_replicate::replicator::PeerId;
+use anypath_replicate::replicator::PeerId;
 
 /// What happened.
 #[derive(Debug, Clone)]

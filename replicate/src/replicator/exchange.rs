@@ -13,7 +13,7 @@ use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
 use crate::core::{Bitfield, Core};
-use crate::messages::{Message, Sync};
+use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
 use crate::store::StoreError;
 
 /// A core with its goals and peers. Changes are staged in the core until the replicator commits them;
@@ -81,6 +81,9 @@ pub enum Misbehaviour {
     /// It sent data that does not verify.
     #[error("the peer sent data that does not verify")]
     InvalidData,
+    /// It sent a bitfield that begins inside a word.
+    #[error("the peer sent a bitfield that does not begin at a multiple of 32 blocks")]
+    Unaligned,
     /// It named blocks beyond 2^53.
     #[error("the peer named a block beyond 2^53")]
     OutOfRange,
@@ -165,16 +168,16 @@ impl Exchange {
     pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
         match message {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
-            Message::Request { id: request_id, fork, request, .. } => {
-                self.handle_request(id, Asked { id: request_id, fork, request })?
+            Message::Request(asked) => {
+                self.handle_request(id, Asked { id: asked.id, fork: asked.fork, request: asked.request })?
             }
             Message::Cancel { request } => self.handle_cancel(id, request),
-            Message::Data { request, proof } => self.handle_data(id, request, proof)?,
+            Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
-            Message::Want { start, length, .. } => self.handle_want(id, start, length)?,
-            Message::Unwant { start, length, .. } => self.peer(id, |peer| peer.wants.remove(start, length)),
-            Message::Bitfield { start, words } => self.handle_bitfield(id, start, words)?,
-            Message::Range { drop, start, length } => self.handle_range(id, drop, start, length)?,
+            Message::Want(want) => self.handle_want(id, want.start, want.length)?,
+            Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),
+            Message::Bitfield(bitfield) => self.handle_bitfield(id, &bitfield)?,
+            Message::Range(range) => self.handle_range(id, range)?,
             Message::Extension { .. } => {}
         }
         Ok(())
@@ -227,22 +230,25 @@ impl Exchange {
         self.peers.keys().copied().collect()
     }
 
-    fn handle_bitfield(&mut self, id: PeerId, start: u64, words: Vec<u32>) -> Result<(), ExchangeError> {
-        checked_end(start, words.len() as u64 * 32)?;
+    fn handle_bitfield(&mut self, id: PeerId, bitfield: &BitfieldMessage) -> Result<(), ExchangeError> {
+        if !bitfield.start.is_multiple_of(32) {
+            return Err(Misbehaviour::Unaligned.into());
+        }
+        checked_end(bitfield.start, bitfield.bytes.len() as u64 * 8)?;
         self.peer(id, |peer| {
-            peer.blocks.set_words(start, words.into_iter());
-            peer.reconsider(start);
+            peer.blocks.set_words(bitfield.start, bitfield.bytes.len() as u64 * 8, bitfield.words());
+            peer.reconsider(bitfield.start);
         });
         Ok(self.refill(id)?)
     }
 
-    fn handle_range(&mut self, id: PeerId, drop: bool, start: u64, length: u64) -> Result<(), ExchangeError> {
-        let end = checked_end(start, length)?;
+    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), ExchangeError> {
+        let end = checked_end(range.start, range.length)?;
         self.peer(id, |peer| {
-            peer.blocks.set(start, end, !drop);
-            peer.reconsider(start);
+            peer.blocks.set(range.start, end, !range.drop);
+            peer.reconsider(range.start);
         });
-        if drop { Ok(()) } else { Ok(self.refill(id)?) }
+        if range.drop { Ok(()) } else { Ok(self.refill(id)?) }
     }
 
     fn tell_all_sync(&mut self) {
@@ -258,7 +264,8 @@ impl Exchange {
     /// Returns our committed head and what we know of the peer's own.
     fn sync(&mut self, id: PeerId) -> Message {
         let (told, downloading) = (self.told, self.downloading());
-        let mut sync = Sync { fork: told.fork, length: told.length, uploading: true, downloading, ..Sync::default() };
+        let mut sync =
+            SyncState { fork: told.fork, length: told.length, uploading: true, downloading, ..SyncState::default() };
         sync.has_manifest = told.manifest;
         self.peer(id, |peer| {
             let same_fork = peer.remote.fork == told.fork;

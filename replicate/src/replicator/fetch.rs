@@ -5,7 +5,7 @@ use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Head, Misbehaviour
 use super::peer::{Peer, Pending};
 use super::wants::REGION_MAX;
 use crate::core::{VerifyError, flat_tree};
-use crate::messages::Message;
+use crate::messages::{Message, Want};
 use crate::store::StoreError;
 use crate::{BlockRequest, Proof, Request};
 
@@ -45,17 +45,17 @@ impl Exchange {
         if proof.fork > self.core.fork() {
             return Ok(self.handle_reorg_data(id, proof)?);
         }
-        if proof.fork < self.core.fork() || !answers(&pending.request, &proof) {
+        if proof.fork < self.core.fork() {
             self.release(&pending);
             return Ok(self.refill_all()?);
         }
-        match self.core.accept(proof) {
+        match self.core.accept(proof, &pending.request) {
             Ok(accepted) => {
                 self.peer(id, |peer| peer.no_data = 0);
                 if let Some(index) = accepted.block {
                     self.gained.add(index..index + 1);
                 }
-                if accepted.length_after > accepted.length_before { Ok(self.refill_all()?) } else { Ok(self.refill(id)?) }
+                if accepted.length > accepted.length_before { Ok(self.refill_all()?) } else { Ok(self.refill(id)?) }
             }
             Err(VerifyError::Store(error)) => Err(error.into()),
             Err(error) => Ok(self.refuse(id, &pending, &error)?),
@@ -86,7 +86,7 @@ impl Exchange {
     pub(super) fn release(&mut self, pending: &Pending) {
         let Some(block) = pending.request.block else { return };
         if pending.fork == self.core.fork() && !self.core.has(block.index) {
-            self.taken.set(block.index, false);
+            self.taken.clear_range(block.index..block.index + 1);
             self.peers.values_mut().for_each(|peer| peer.reconsider(block.index));
         }
     }
@@ -108,7 +108,9 @@ impl Exchange {
             self.upgrading = None;
         }
         if let (Some(block), Some(peer)) = (pending.request.block, self.peers.get_mut(&id)) {
-            for_path(block, |node| drop(peer.expected.remove(&node)));
+            for_path(block, |node| {
+                peer.expected.remove(&node);
+            });
         }
     }
 
@@ -135,10 +137,11 @@ impl Exchange {
         for _ in 0..STEPS_MAX {
             let peer = self.peers.get_mut(&id)?;
             let run = self.goals.next_run(peer.cursor).filter(|run| run.start < end)?;
-            let Some(free) = self.taken.next_unset(run.start).filter(|free| *free < run.end.min(end)) else {
+            let free = self.taken.next_unset(run.start);
+            if free >= run.end.min(end) {
                 peer.cursor = run.end.min(end);
                 continue;
-            };
+            }
             let held = peer.blocks.next(free).filter(|held| *held < end);
             peer.cursor = held.unwrap_or(free);
             if held == Some(free) {
@@ -153,15 +156,17 @@ impl Exchange {
     }
 
     fn ask_block(&mut self, id: PeerId, index: u64, fork: u64) -> Result<(), StoreError> {
-        let missing = self.core.missing_nodes(2 * index)?;
+        let missing = self.core.missing_nodes(2 * index);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let nodes = if peer.predicts { peer.missing_nodes(index, missing) } else { missing };
         let block = BlockRequest { index, nodes };
-        for_path(block, |node| drop(peer.expected.insert(node)));
+        for_path(block, |node| {
+            peer.expected.insert(node);
+        });
         let request = Request { block: Some(block), ..Request::default() };
         peer.ask(Pending { fork, request, predicted: nodes < missing });
         peer.cursor = index + 1;
-        self.taken.set(index, true);
+        self.taken.set(index);
         self.mark_ready(id);
         Ok(())
     }
@@ -176,9 +181,9 @@ impl Exchange {
         if peer.regions_wanted.len() > REGIONS_WANTED_MAX
             && let Some(oldest) = peer.regions_wanted.pop_first()
         {
-            self.tell(id, Message::Unwant { start: oldest * REGION_MAX, length: REGION_MAX, any: false });
+            self.tell(id, Message::Unwant(region_of(oldest)));
         }
-        self.tell(id, Message::Want { start: region * REGION_MAX, length: REGION_MAX, any: false });
+        self.tell(id, Message::Want(region_of(region)));
     }
 
     /// Returns how many requests to keep in flight: enough bytes to fill a long fat path, whatever a block weighs.
@@ -220,11 +225,8 @@ fn for_path(block: BlockRequest, mut f: impl FnMut(u64)) {
     }
 }
 
-/// Returns whether a proof has the parts that were asked for.
-fn answers(request: &Request, proof: &Proof) -> bool {
-    request.block.map(|block| block.index) == proof.block.as_ref().map(|block| block.index)
-        && request.hash.map(|hash| hash.index) == proof.hash.as_ref().map(|hash| hash.index)
-        && request.upgrade.is_some() == proof.upgrade.is_some()
+fn region_of(number: u64) -> Want {
+    Want { start: number * REGION_MAX, length: REGION_MAX, any: false }
 }
 
 /// Bytes to keep in flight to one peer for one core: a path of 100 ms at 300 Mbit/s.

@@ -3,13 +3,13 @@
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
 use super::peer::Pending;
-use crate::messages::Sync;
+use crate::messages::SyncState;
 use crate::store::StoreError;
 use crate::{Request, UpgradeRequest};
 
 impl Exchange {
     /// Takes a sync: the peer's head, and which head of ours it has seen.
-    pub(super) fn handle_sync(&mut self, id: PeerId, sync: Sync) -> Result<(), StoreError> {
+    pub(super) fn handle_sync(&mut self, id: PeerId, sync: SyncState) -> Result<(), StoreError> {
         let (fork, length) = (self.core.fork(), self.core.length());
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let length_changed = sync.length != peer.remote.length;
@@ -20,7 +20,7 @@ impl Exchange {
         if !same_fork {
             peer.can_upgrade = false;
         } else if length_changed || first {
-            let able = self.upgradable_from(sync.length);
+            let able = self.core.can_upgrade(sync.length);
             self.peer(id, |peer| peer.note_upgradable(able, fork, sync.length));
         }
         if same_fork && length > sync.length {
@@ -40,7 +40,8 @@ impl Exchange {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let remote = peer.remote;
         let manifest = !known && remote.has_manifest;
-        let mut pending = Pending { fork: head.fork, request: Request { manifest, ..Request::default() }, predicted: false };
+        let mut pending =
+            Pending { fork: head.fork, request: Request { manifest, ..Request::default() }, predicted: false };
         if remote.fork != head.fork {
             return;
         }
@@ -134,20 +135,10 @@ impl Exchange {
         let Some(peer) = self.peers.get(&id) else { return };
         let remote_length = peer.remote.length;
         if peer.remote.fork == head.fork && head.length > remote_length && !peer.can_upgrade {
-            let able = self.upgradable_from(remote_length);
+            let able = self.core.can_upgrade(remote_length);
             self.peer(id, |peer| peer.note_upgradable(able, head.fork, remote_length));
         }
         self.tell_sync(id);
-    }
-
-    /// Returns whether we can prove our head to somebody who knows the core up to `length`.
-    fn upgradable_from(&self, length: u64) -> bool {
-        let ours = self.core.length();
-        if length == 0 || length >= ours {
-            return length == 0;
-        }
-        let upgrade = Some(UpgradeRequest { start: length, length: ours - length });
-        self.core.prove(&Request { upgrade, ..Request::default() }).is_ok()
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use anypath_wire::{DiscoveryKey, Handshake, PublicKey};
-use bytes::Bytes;
-
-use super::{CoreId, capability_is_valid};
+use super::CoreId;
 use crate::messages::{self, Message};
 use crate::mux::{Channel, Mux, Protocol, SendError};
+use anypath_wire::{DiscoveryKey, Handshake, PublicKey};
 
 /// A connected peer's channels.
 pub(super) struct Link {
@@ -48,8 +46,9 @@ impl Link {
     }
 
     /// Returns whether the peer's opening handshake proves that it knows the key.
-    pub(super) fn proves(&self, key: &PublicKey, handshake: &Bytes) -> bool {
-        capability_is_valid(&self.handshake, key, handshake)
+    pub(super) fn proves(&self, key: &PublicKey, handshake: &[u8]) -> bool {
+        let expected = messages::capability(&self.handshake.hash, self.handshake.role.other(), key);
+        messages::Handshake::decode(handshake).is_ok_and(|theirs| theirs.capability == expected)
     }
 
     /// Returns the core of a channel.
@@ -88,9 +87,9 @@ impl Link {
     }
 
     /// Queues a message on a core's channel.
-    pub(super) fn send(&mut self, core: CoreId, message: Message) -> Result<(), SendError> {
+    pub(super) fn send(&mut self, core: CoreId, message: &Message) -> Result<(), SendError> {
         let Some(&channel) = self.channels.get(&core) else { return Ok(()) };
-        messages::send(&mut self.mux, channel, message)
+        message.send(&mut self.mux, channel)
     }
 }
 

@@ -35,8 +35,8 @@ use thiserror::Error;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::link::Link;
-use crate::core::{AppendError, Core, Manifest, TruncateError};
-use crate::messages::{self, Message};
+use crate::core::{AppendError, Core, Manifest, OpenError};
+use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Batch, Store, StoreError};
 
@@ -126,6 +126,9 @@ pub enum FrameError {
     /// An answer does not fit into a frame.
     #[error(transparent)]
     Send(#[from] mux::SendError),
+    /// A core in our store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// Our own store failed; every peer is affected, none is to blame.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -162,7 +165,7 @@ impl Replicator {
     }
 
     /// Opens a core by its key: from the store, or as one of which nothing is known yet.
-    pub fn open(&mut self, key: &PublicKey) -> Result<CoreId, StoreError> {
+    pub fn open(&mut self, key: &PublicKey) -> Result<CoreId, OpenError> {
         match self.load(&key.discovery_key())? {
             Some(id) => Ok(id),
             None => Ok(self.add(Core::remote(self.store.clone(), *key))),
@@ -170,7 +173,7 @@ impl Replicator {
     }
 
     /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
-    pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, StoreError> {
+    pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
         let discovery_key = manifest.key().discovery_key();
         if let Some(id) = self.load(&discovery_key)? {
             self.exchange_mut(id).core.sign_with(signer);
@@ -191,14 +194,14 @@ impl Replicator {
         let exchange = self.exchange_mut(id);
         let before = exchange.core.length();
         let length = exchange.core.append(blocks)?;
-        (before..length).for_each(|index| exchange.taken.set(index, true));
+        exchange.taken.set_range(before..length);
         exchange.gained.add(before..length);
         self.staged.insert(id);
         Ok(length)
     }
 
     /// Cuts a writable core to `length` blocks, on a new fork (by default the next one); staged until the next commit.
-    pub fn truncate(&mut self, id: CoreId, length: u64, fork: Option<u64>) -> Result<(), TruncateError> {
+    pub fn truncate(&mut self, id: CoreId, length: u64, fork: Option<u64>) -> Result<(), AppendError> {
         let exchange = self.exchange_mut(id);
         let before = exchange.core.length();
         exchange.core.truncate(length, fork)?;
@@ -279,7 +282,7 @@ impl Replicator {
             let Some(core) = link.next_ready() else { break };
             let exchange = &mut self.exchanges[core.0 as usize];
             if let Some(message) = exchange.poll_message(peer)? {
-                link.send(core, message)?;
+                link.send(core, &message)?;
                 link.mark_ready(core);
             }
         }
@@ -341,7 +344,7 @@ impl Replicator {
             }
             mux::Event::Message { channel, kind, body } => {
                 let Some(core) = self.links.get(&peer).and_then(|link| link.core(channel)) else { return Ok(()) };
-                if let Some(message) = Message::decode(kind, &body)? {
+                if let Some(message) = Message::decode(kind, &body, true)? {
                     self.handle_message(peer, core, message)?;
                 }
             }
@@ -350,7 +353,7 @@ impl Replicator {
         Ok(())
     }
 
-    fn handle_offer(&mut self, peer: PeerId, protocol: &str, id: &[u8]) -> Result<(), StoreError> {
+    fn handle_offer(&mut self, peer: PeerId, protocol: &str, id: &[u8]) -> Result<(), FrameError> {
         let discovery_key = link::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
@@ -381,7 +384,9 @@ impl Replicator {
         self.close(peer, core)?;
         // A peer closes a channel on which both sides were idle; if we no longer are, it is opened again.
         let exchange = &self.exchanges[core.0 as usize];
-        if let Some(link) = self.links.get_mut(&peer).filter(|link| exchange.downloading() && link.reopened < REOPENED_MAX) {
+        if let Some(link) =
+            self.links.get_mut(&peer).filter(|link| exchange.downloading() && link.reopened < REOPENED_MAX)
+        {
             link.reopened += 1;
             link.open(core, exchange.core.key());
         }
@@ -399,7 +404,7 @@ impl Replicator {
         Ok(())
     }
 
-    fn load(&mut self, discovery_key: &DiscoveryKey) -> Result<Option<CoreId>, StoreError> {
+    fn load(&mut self, discovery_key: &DiscoveryKey) -> Result<Option<CoreId>, OpenError> {
         if let Some(id) = self.by_key.get(discovery_key) {
             return Ok(Some(*id));
         }
@@ -460,11 +465,6 @@ impl From<ExchangeError> for FrameError {
             ExchangeError::Store(error) => Self::Store(error),
         }
     }
-}
-
-fn capability_is_valid(handshake: &Handshake, key: &PublicKey, body: &Bytes) -> bool {
-    let expected = messages::capability(&handshake.hash, handshake.role.other(), key);
-    messages::Handshake::decode(body).is_ok_and(|theirs| theirs.capability == expected)
 }
 
 /// Messages are produced until a frame of this many bytes is full, in bytes.

@@ -8,13 +8,13 @@ use super::remote_blocks::RemoteBlocks;
 use super::wants::RemoteWants;
 use super::window::Window;
 use crate::Request;
-use crate::messages::{Message, Sync};
+use crate::messages::{Message, Range as RangeMessage, RequestMessage, SyncState};
 
 /// One peer's end of one core's channel.
 #[derive(Debug)]
 pub(super) struct Peer {
     /// What its last sync said.
-    pub(super) remote: Sync,
+    pub(super) remote: SyncState,
     /// Whether a sync has come at all.
     pub(super) synced: bool,
     /// Which blocks it says it holds.
@@ -82,7 +82,7 @@ impl News {
     pub(super) fn next_range(&mut self) -> Option<Message> {
         let dropped = self.dropped.take().map(|run| (true, run));
         let (drop, run) = dropped.or_else(|| self.gained.pop_first().map(|run| (false, run)))?;
-        Some(Message::Range { drop, start: run.start, length: run.end - run.start })
+        Some(Message::Range(RangeMessage { drop, start: run.start, length: run.end - run.start }))
     }
 }
 
@@ -112,7 +112,7 @@ impl Peer {
     /// Makes the state of a channel that has just opened.
     pub(super) fn new() -> Self {
         Self {
-            remote: Sync { uploading: true, downloading: true, ..Sync::default() },
+            remote: SyncState { uploading: true, downloading: true, ..SyncState::default() },
             synced: false,
             blocks: RemoteBlocks::default(),
             wants: RemoteWants::default(),
@@ -145,7 +145,12 @@ impl Peer {
     /// Puts a request into the window and the outbox.
     pub(super) fn ask(&mut self, pending: Pending) {
         let id = self.window.add(pending);
-        self.out.push_back(Message::Request { id, fork: pending.fork, request: pending.request, priority: 0 });
+        self.out.push_back(Message::Request(RequestMessage {
+            id,
+            fork: pending.fork,
+            priority: 0,
+            request: pending.request,
+        }));
     }
 
     /// Looks again at blocks from `index` on.

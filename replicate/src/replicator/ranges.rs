@@ -82,7 +82,10 @@ mod tests {
         ranges.remove(12..15);
         ranges.remove(0..11);
         assert_eq!(ranges.iter().collect::<Vec<_>>(), vec![11..12, 15..40]);
-        assert_eq!((ranges.next_run(0), ranges.next_run(13), ranges.next_run(39), ranges.next_run(40)), (Some(11..12), Some(15..40), Some(39..40), None));
+        assert_eq!(
+            (ranges.next_run(0), ranges.next_run(13), ranges.next_run(39), ranges.next_run(40)),
+            (Some(11..12), Some(15..40), Some(39..40), None)
+        );
         ranges.remove(0..u64::MAX);
         assert!(ranges.is_empty() && ranges.runs() == 0);
     }

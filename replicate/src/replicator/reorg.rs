@@ -39,7 +39,7 @@ impl Exchange {
         };
         current.asked = None;
         let outcome = match &mut current.tree {
-            Some(tree) => tree.accept(&self.core, proof),
+            Some(tree) => tree.accept(&self.core, &proof),
             None => Reorg::start(&self.core, proof).map(|tree| current.tree = Some(tree)),
         };
         match outcome {

@@ -5,7 +5,7 @@ use super::exchange::{Exchange, ExchangeError, INVALID_REQUESTS_MAX, Misbehaviou
 use super::peer::Asked;
 use crate::Proof;
 use crate::core::{Core, ProveError};
-use crate::messages::{Message, NoDataReason};
+use crate::messages::{Bitfield, DataMessage, Message, Range};
 
 impl Exchange {
     /// Keeps a request until the connection has room for its answer.
@@ -57,16 +57,16 @@ impl Exchange {
             return Ok(self.answer_manifest(&asked));
         }
         match self.core.prove(&wanted) {
-            Ok(proof) => Ok(Message::Data { request, proof }),
+            Ok(proof) => Ok(Message::Data(DataMessage { request, proof })),
             Err(ProveError::Store(error)) => Err(error.into()),
             Err(ProveError::NotHeld) => Ok(self.answer_manifest(&asked)),
             Err(_) => {
-                let Some(peer) = self.peers.get_mut(&id) else { return Ok(no_data(request, NoDataReason::Invalid)) };
+                let Some(peer) = self.peers.get_mut(&id) else { return Ok(no_data(request, INVALID_REQUEST)) };
                 peer.requests_invalid += 1;
                 if peer.requests_invalid >= INVALID_REQUESTS_MAX {
                     return Err(Misbehaviour::InvalidRequests.into());
                 }
-                Ok(no_data(request, NoDataReason::Invalid))
+                Ok(no_data(request, INVALID_REQUEST))
             }
         }
     }
@@ -75,10 +75,10 @@ impl Exchange {
     fn answer_manifest(&self, asked: &Asked) -> Message {
         let manifest = self.core.manifest().filter(|_| asked.request.manifest && !self.core.is_compat());
         match manifest {
-            None => no_data(asked.id, NoDataReason::NotAvailable),
+            None => no_data(asked.id, NOT_AVAILABLE),
             Some(manifest) => {
                 let proof = Proof { fork: self.core.fork(), manifest: Some(manifest.clone()), ..Proof::default() };
-                Message::Data { request: asked.id, proof }
+                Message::Data(DataMessage { request: asked.id, proof })
             }
         }
     }
@@ -88,12 +88,27 @@ impl Exchange {
 fn region(core: &Core, start: u64, length: u64) -> Option<Message> {
     let (held, whole) = (core.length(), core.contiguous_length());
     if start + length <= whole || whole == held {
-        return Some(Message::Range { drop: false, start: 0, length: whole });
+        return Some(Message::Range(Range { drop: false, start: 0, length: whole }));
     }
     let end = held.min(start + length);
-    (start < end).then(|| Message::Bitfield { start, words: core.bitfield().words(start, end) })
+    (start < end).then(|| Message::Bitfield(Bitfield::new(start, words(core, start, end))))
 }
 
-fn no_data(request: u64, reason: NoDataReason) -> Message {
-    Message::NoData { request, reason: Some(reason) }
+/// Returns the bits of blocks `start..end`, 32 a word; `start` is a multiple of 32.
+fn words(core: &Core, start: u64, end: u64) -> impl Iterator<Item = u32> {
+    (start / 32..end.div_ceil(32)).map(|word| {
+        let (page, place) = (word / (2 * PAGE_WORDS), word % (2 * PAGE_WORDS));
+        core.bitfield().page(page).map_or(0, |words| (words[(place / 2) as usize] >> (place % 2 * 32)) as u32)
+    })
 }
+
+fn no_data(request: u64, reason: u64) -> Message {
+    Message::NoData { request, reason }
+}
+
+/// Why there is no data: we do not hold it.
+const NOT_AVAILABLE: u64 = 1;
+/// Why there is no data: nobody could answer.
+const INVALID_REQUEST: u64 = 2;
+/// Words of 64 bits in a page of the core's bitfield.
+const PAGE_WORDS: u64 = 512;

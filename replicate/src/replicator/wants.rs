@@ -13,10 +13,13 @@ impl RemoteWants {
     /// Adds a region; its length is a power of two between 32 and 2^21 and its start a multiple of it, or it is ignored.
     /// Returns whether it is a region to answer.
     pub(super) fn add(&mut self, start: u64, length: u64) -> bool {
-        let legal = length.is_power_of_two() && (REGION_MIN..=REGION_MAX).contains(&length) && start.is_multiple_of(length);
-        if legal && self.regions.len() < REGIONS_MAX {
-            self.regions.insert((start, length));
-        } else if legal {
+        let legal =
+            length.is_power_of_two() && (REGION_MIN..=REGION_MAX).contains(&length) && start.is_multiple_of(length);
+        if !legal || self.all {
+            return legal;
+        }
+        self.regions.insert((start, length));
+        if self.regions.len() > REGIONS_MAX {
             self.regions.clear();
             self.all = true;
         }
@@ -30,8 +33,7 @@ impl RemoteWants {
 
     /// Returns whether any block of `start..end` lies in a wanted region.
     pub(super) fn touches(&self, start: u64, end: u64) -> bool {
-        self.all
-            || self.regions.range(..(end, 0)).rev().take(REGIONS_MAX).any(|(from, length)| from + length > start)
+        self.all || self.regions.range(..(end, 0)).rev().take(REGIONS_MAX).any(|(from, length)| from + length > start)
     }
 }
 
