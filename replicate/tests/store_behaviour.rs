@@ -1,4 +1,5 @@
 //! What every store does alike: the same cases over memory and disk, and random batches over both side by side.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeSet;
 

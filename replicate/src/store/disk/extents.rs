@@ -32,6 +32,13 @@ pub(super) struct Extent {
     pub(super) bytes: u64,
 }
 
+impl Extent {
+    /// Returns where the next byte behind it is.
+    pub(super) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes)
+    }
+}
+
 /// Returns where a block lies.
 pub(super) fn find(
     table: &impl ReadableTable<Key, &'static [u8]>,

@@ -1,6 +1,8 @@
 //! The tables of the database, and how a batch changes them within one transaction.
 
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+};
 
 use anypath_wire::DiscoveryKey;
 
@@ -13,7 +15,7 @@ use crate::store::{Batch, CoreChanges, PAGE_BYTES, Page};
 pub(super) type Key = (u32, u64);
 
 /// Numbers of the store itself: its format, where the block file ends.
-pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Rows of the store's owner.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// Each core's number, so that no other row repeats 32 bytes of key.
@@ -30,24 +32,32 @@ pub(super) const EXTENTS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new
 pub(super) const BITFIELDS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("bitfields");
 
 /// In [`NUMBERS`]: the format of the store.
-pub(super) const FORMAT: &str = "format";
+const FORMAT: &str = "format";
 /// In [`NUMBERS`]: where the next block goes in the block file.
-pub(super) const BLOCKS_END: &str = "blocks end";
+const BLOCKS_END: &str = "blocks end";
+/// In [`NUMBERS`]: the number of the last batch.
+const SEQUENCE: &str = "sequence";
 
-/// A batch whose blocks are in the block file already.
-#[derive(Debug, Default)]
+/// A batch whose blocks have their place in the block file.
+#[derive(Debug)]
 pub(super) struct Placed {
-    /// The batch without its blocks.
+    /// Its number: one more than that of the batch before.
+    pub(super) sequence: u64,
+    /// Where its blocks are, all of them.
+    pub(super) blocks: Extent,
+    /// CRC-32 of those bytes.
+    pub(super) checksum: u32,
+    /// The batch; its blocks may be gone.
     pub(super) batch: Batch,
-    /// Where they are, for each entry of `batch.cores`.
+    /// Where each block is, for each entry of `batch.cores`.
     pub(super) runs: Vec<Vec<Run>>,
-    /// Where the next block goes.
-    pub(super) blocks_end: u64,
 }
 
 /// Applies a batch, and returns the bytes of the block file nothing points to any more.
 pub(super) fn apply(transaction: &WriteTransaction, placed: Placed) -> Result<Vec<Extent>, Fault> {
-    transaction.open_table(NUMBERS)?.insert(BLOCKS_END, placed.blocks_end)?;
+    let mut numbers = transaction.open_table(NUMBERS)?;
+    numbers.insert(SEQUENCE, placed.sequence)?;
+    numbers.insert(BLOCKS_END, placed.blocks.end())?;
     let mut records = transaction.open_table(RECORDS)?;
     for (name, value) in &placed.batch.records {
         match value {
@@ -63,9 +73,42 @@ pub(super) fn apply(transaction: &WriteTransaction, placed: Placed) -> Result<Ve
     Ok(dropped)
 }
 
-/// Makes every table, so that a reader finds them.
+/// Where the store stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The format it is in.
+    pub(super) format: u64,
+    /// The number of the last batch.
+    pub(super) sequence: u64,
+    /// Where the next block goes in the block file.
+    pub(super) blocks_end: u64,
+}
+
+impl Standing {
+    /// Returns where it stands after one more batch.
+    pub(super) fn after(self, placed: &Placed) -> Self {
+        Self { sequence: placed.sequence, blocks_end: placed.blocks.end(), ..self }
+    }
+}
+
+/// Reads where the store stands.
+pub(super) fn standing(database: &Database) -> Result<Standing, Fault> {
+    let numbers = database.begin_read()?.open_table(NUMBERS)?;
+    let number = |name| numbers.get(name)?.map(|number| number.value()).ok_or(Fault::Row("numbers"));
+    Ok(Standing { format: number(FORMAT)?, sequence: number(SEQUENCE)?, blocks_end: number(BLOCKS_END)? })
+}
+
+/// Returns whether the tables have been made.
+pub(super) fn exist(database: &Database) -> Result<bool, Fault> {
+    Ok(database.begin_read()?.list_tables()?.next().is_some())
+}
+
+/// Makes every table of an empty store.
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
-    transaction.open_table(NUMBERS)?;
+    let mut numbers = transaction.open_table(NUMBERS)?;
+    for (name, number) in [(FORMAT, FORMAT_KNOWN), (SEQUENCE, 0), (BLOCKS_END, 0)] {
+        numbers.insert(name, number)?;
+    }
     transaction.open_table(RECORDS)?;
     CoreTables::open(transaction)?;
     Ok(())
@@ -76,6 +119,12 @@ pub(super) fn page(row: &[u8]) -> Result<Page, Fault> {
     let mut page = Box::new([0; PAGE_BYTES]);
     page.get_mut(..row.len()).ok_or(Fault::Row("bitfields"))?.copy_from_slice(row);
     Ok(page)
+}
+
+/// Returns a page without the zeros at its end, as [`BITFIELDS`] keeps it.
+pub(super) fn trimmed(page: &[u8; PAGE_BYTES]) -> &[u8] {
+    let bytes = page.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &page[..bytes]
 }
 
 struct CoreTables<'t> {
@@ -126,16 +175,19 @@ impl<'t> CoreTables<'t> {
             return Ok(number.value());
         }
         // Cores are never removed, so their count is free.
-        let number = u32::try_from(redb::ReadableTableMetadata::len(&self.cores)?).unwrap_or(u32::MAX);
+        let number = u32::try_from(self.cores.len()?).unwrap_or(u32::MAX);
         self.cores.insert(&core.0, number)?;
         Ok(number)
     }
 
     fn put_page(&mut self, key: Key, page: &[u8; PAGE_BYTES]) -> Result<(), Fault> {
-        match page.iter().rposition(|byte| *byte != 0) {
-            Some(last) => self.bitfields.insert(key, &page[..=last])?,
-            None => self.bitfields.remove(key)?,
+        match trimmed(page) {
+            [] => self.bitfields.remove(key)?,
+            row => self.bitfields.insert(key, row)?,
         };
         Ok(())
     }
 }
+
+/// The format written here.
+pub(super) const FORMAT_KNOWN: u64 = 1;
