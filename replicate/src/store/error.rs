@@ -81,6 +81,9 @@ pub enum Damage {
     /// The database says so itself.
     #[error("{0}")]
     Database(Box<dyn Error + Send + Sync>),
+    /// The database stumbled over a page that makes no sense.
+    #[error("a page of it makes no sense")]
+    Senseless,
     /// A row has not the form it was written in.
     #[error("a row of the table {0} is malformed")]
     Row(&'static str),

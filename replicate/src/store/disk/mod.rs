@@ -46,7 +46,7 @@ use anypath_wire::DiscoveryKey;
 
 use self::block_file::BlockFile;
 use self::extents::Extent;
-use self::fault::Fault;
+use self::fault::{Fault, sound};
 use self::folder::Folder;
 use self::journal::Journal;
 use self::rows::{BITFIELDS, CORES, EXTENTS, HEADS, INFOS, NODES, Placed, RECORDS, Standing};
@@ -120,15 +120,15 @@ impl DiskStore {
     /// system refuses.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self, StoreError> {
         let folder = Folder::open(path.as_ref())?;
-        let database = open_database(&folder.file(DATABASE), &config).map_err(folder.fault(DATABASE))?;
-        let standing = rows::standing(&database).map_err(folder.fault(DATABASE))?;
+        let database = sound(|| open_database(&folder.file(DATABASE), &config)).map_err(folder.fault(DATABASE))?;
+        let standing = sound(|| rows::standing(&database)).map_err(folder.fault(DATABASE))?;
         if standing.format > rows::FORMAT_KNOWN {
             let (path, found, known) = (path.as_ref().to_owned(), standing.format, rows::FORMAT_KNOWN);
             return Err(StoreError::TooNew { path, found, known });
         }
         let blocks = BlockFile::open(&folder.file(BLOCKS)).map_err(folder.failure(BLOCKS))?;
         let journal = Journal::open(&folder.file(JOURNAL)).map_err(folder.failure(JOURNAL))?;
-        let standing = replay(&database, &blocks, &journal, standing).map_err(folder.fault(JOURNAL))?;
+        let standing = sound(|| replay(&database, &blocks, &journal, standing)).map_err(folder.fault(DATABASE))?;
         blocks.check_length(standing.blocks_end).map_err(folder.fault(BLOCKS))?;
         folder.sync()?;
         let files = Arc::new(Files { blocks, journal });
@@ -141,8 +141,7 @@ impl DiskStore {
     }
 
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let begin = || -> Result<T, Fault> { read(&self.database.begin_read()?) };
-        begin().map_err(self.folder.fault(DATABASE))
+        sound(|| read(&self.database.begin_read()?)).map_err(self.folder.fault(DATABASE))
     }
 
     /// Reads what there is of a core that is known.
@@ -160,8 +159,7 @@ impl DiskStore {
     /// Empties the journal into the database, for good.
     fn checkpoint(&self, writer: &mut Writer) -> Result<(), StoreError> {
         self.files.blocks.sync().map_err(self.folder.failure(BLOCKS))?;
-        let settle = || -> Result<(), Fault> { Ok(begin_lasting(&self.database)?.commit()?) };
-        settle().map_err(self.folder.fault(DATABASE))?;
+        sound(|| Ok(begin_lasting(&self.database)?.commit()?)).map_err(self.folder.fault(DATABASE))?;
         self.files.journal.cut(0).map_err(self.folder.failure(JOURNAL))?;
         (writer.journal_end, writer.blocks_bytes) = (0, 0);
         Ok(())
@@ -272,7 +270,7 @@ impl Store for DiskStore {
         let standing = writer.standing.after(&placed);
         let bytes = placed.blocks.bytes;
         let committed = self.write_journal(&placed, writer.journal_end).and_then(|journal_end| {
-            self.apply(placed).map_err(self.folder.fault(DATABASE))?;
+            sound(|| self.apply(placed)).map_err(self.folder.fault(DATABASE))?;
             Ok(journal_end)
         });
         if committed.is_err() {
