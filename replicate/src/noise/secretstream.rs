@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     /// libsodium's own answers for a state whose counter was set to its last value: the second message is
-    /// sealed under the next key. Made with sodium-native through npm sodium-universal 5.
+    /// sealed under the next key. Made with npm sodium-native 5.1.0.
     const AT_THE_LAST_COUNTER: [&str; 3] = [
         "895f300ccedbc40f24d1f2d039b4b7175622b2ca2c462e5dab14",
         "cc865b06f92a02a5d51cd52679f50370dc87ccffde2b03577c7e",
