@@ -1,4 +1,5 @@
 //! The noise room against what the JavaScript originals wrote.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 

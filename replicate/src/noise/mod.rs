@@ -14,6 +14,7 @@
 
 mod frames;
 mod handshake;
+mod mac;
 mod seal;
 mod secretstream;
 pub mod suite;

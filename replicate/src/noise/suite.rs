@@ -50,7 +50,7 @@ impl DH for Ed25519 {
 pub struct ChaChaPoly;
 
 impl ChaChaPoly {
-    fn new(key: &Secret<32>, counter: u64) -> (ChaCha20Poly1305, Nonce) {
+    fn keyed(key: &Secret<32>, counter: u64) -> (ChaCha20Poly1305, Nonce) {
         let mut nonce = Nonce::default();
         nonce[4..].copy_from_slice(&counter.to_le_bytes());
         (ChaCha20Poly1305::new(&key.0.into()), nonce)
@@ -71,7 +71,7 @@ impl Cipher for ChaChaPoly {
 
     fn encrypt_in_place(key: &Secret<32>, counter: u64, ad: &[u8], in_out: &mut [u8], text_bytes: usize) -> usize {
         let (text, rest) = in_out.split_at_mut(text_bytes);
-        let (cipher, nonce) = Self::new(key, counter);
+        let (cipher, nonce) = Self::keyed(key, counter);
         let tag = cipher.encrypt_inout_detached(&nonce, ad, text.into()).expect("Noise messages are short");
         rest[..TAG_BYTES].copy_from_slice(&tag);
         text_bytes + TAG_BYTES
@@ -80,7 +80,7 @@ impl Cipher for ChaChaPoly {
     fn decrypt(key: &Secret<32>, counter: u64, ad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<(), ()> {
         let (text, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(())?;
         out.copy_from_slice(text);
-        let (cipher, nonce) = Self::new(key, counter);
+        let (cipher, nonce) = Self::keyed(key, counter);
         cipher.decrypt_inout_detached(&nonce, ad, out.into(), &Tag::from(*tag)).map_err(drop)
     }
 
