@@ -207,7 +207,6 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads the next field: `Some(None)` at the end, `None` if the message is broken.
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot tell the end from a broken message")]
     fn next(&mut self) -> Option<Option<(u64, &'a [u8])>> {
         while !self.rest.is_empty() {
             let tag = varint(&mut self.rest)?;

@@ -118,7 +118,6 @@ impl Walk {
     ///
     /// After [`Need::Missing`] call it again once some have come. It looks for all of them then, unless
     /// [`arrived`](Self::arrived) said which.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would have to hold the blocks")]
     pub fn next<B: Blocks>(&mut self, blocks: &B) -> Result<Need<Option<Entry>>, BeeError> {
         if let Some(found) = self.take_entry()? {
             return Ok(Need::Ready(found));
