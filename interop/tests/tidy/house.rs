@@ -40,6 +40,9 @@ const WITHOUT_DEFAULTS: &[(&str, &str)] = &[
     ("proptest", "its forks and timeouts need processes"),
 ];
 
+/// Crates that never enter, not even through others; deny.toml says the same to those who have cargo-deny.
+const BANNED: &[&str] = &["openssl", "openssl-sys", "native-tls"];
+
 /// Returns the rooms the root manifest lists.
 pub(crate) fn members(root: &str) -> Vec<String> {
     let list = root.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).map_or("", |(list, _)| list);
@@ -104,6 +107,18 @@ pub(crate) fn workspace(root: &str) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// Returns the crates in the lock file that must not be there.
+pub(crate) fn lock(lock: &str) -> Vec<String> {
+    let locked = |name: &&&str| lock.lines().any(|line| line == format!("name = \"{name}\""));
+    BANNED.iter().filter(locked).map(|name| format!("Cargo.lock: {name} is banned (see deny.toml)")).collect()
+}
+
+#[test]
+fn a_banned_crate_is_named() {
+    assert_eq!(lock("[[package]]\nname = \"openssl-sys\"\n").len(), 1);
+    assert_eq!(lock("[[package]]\nname = \"openssl-probe\"\n"), [""; 0]);
 }
 
 #[test]

@@ -41,6 +41,13 @@ fn the_workspace_keeps_what_the_rooms_count_on() {
 }
 
 #[test]
+fn no_banned_crate_comes_in_through_another() {
+    let text = text("Cargo.lock");
+    assert!(text.contains("name = \"anypath-wire\""), "the lock file is read wrongly");
+    none(house::lock(text));
+}
+
+#[test]
 fn source_files_keep_their_habits() {
     let sources: Vec<_> = repository().iter().filter(|file| file.is_rust()).collect();
     assert!(sources.len() > 20, "the repository is read wrongly: {} source files", sources.len());
