@@ -188,7 +188,13 @@ mod tests {
                 }
                 held => {
                     blocks.set(start, end, held == 1);
-                    (start..end).for_each(|i| drop(if held == 1 { model.insert(i) } else { model.remove(&i) }));
+                    for i in start..end {
+                        if held == 1 {
+                            model.insert(i)
+                        } else {
+                            model.remove(&i)
+                        };
+                    }
                 }
             }
             let from = random(140_000);
