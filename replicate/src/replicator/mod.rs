@@ -12,6 +12,7 @@
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
+mod answers;
 mod exchange;
 mod fetch;
 mod heads;
