@@ -1,5 +1,7 @@
 //! Manifests, keys and namespaces are those of npm hypercore (vectors/keys.json).
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 

@@ -1,5 +1,7 @@
 //! Quorum signatures are made and judged as by npm hypercore (vectors/multisig.json).
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;

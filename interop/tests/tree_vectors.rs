@@ -1,5 +1,7 @@
 //! Trees, tree hashes and signatures are those of npm hypercore (vectors/tree.json).
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
