@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::block::Place;
+use super::block::{Block, Place};
 use super::read::{read_block, read_level};
 use super::{BeeError, Entry, Need, root};
 use crate::Blocks;
@@ -25,8 +25,7 @@ pub struct Difference {
 /// every key in both. Since a node is never older than those below it, nothing that is shared is taken apart.
 #[derive(Debug)]
 pub struct Diff {
-    /// What is in the blocks from here on can only be in one of the versions.
-    boundary: u64,
+    versions: [u64; 2],
     pending: BTreeMap<Rank, Sides>,
     passed: BTreeSet<(Place, Sides)>,
     keys: BTreeMap<u64, Sides>,
@@ -41,25 +40,21 @@ type Sides = u8;
 impl Diff {
     /// Starts to compare the bee at two versions (lengths of the core), of which either may be the larger.
     pub fn new(before: u64, after: u64) -> Self {
-        let mut diff = Self {
-            boundary: before.min(after),
-            pending: BTreeMap::new(),
-            passed: BTreeSet::new(),
-            keys: BTreeMap::new(),
-        };
+        let mut pending = BTreeMap::new();
         for (version, side) in [(before, BEFORE), (after, AFTER)] {
-            root(version).into_iter().for_each(|place| diff.add(place, side));
+            root(version).into_iter().for_each(|place| *pending.entry(rank(place)).or_default() |= side);
         }
-        diff
+        Self { versions: [before, after], pending, passed: BTreeSet::new(), keys: BTreeMap::new() }
     }
 
     /// Returns all differences in order of their keys, or all blocks known to be missing.
     pub fn next<B: Blocks>(&mut self, blocks: &B) -> Result<Need<Vec<Difference>>, BeeError> {
+        let boundary = self.boundary();
         let mut missing = self.take_apart(blocks)?;
         let comparing = !missing.is_empty();
         let mut differences: BTreeMap<Bytes, Difference> = BTreeMap::new();
         for (seq, sides) in self.keys.iter().filter(|(_, sides)| **sides != BOTH) {
-            if comparing && *seq < self.boundary {
+            if comparing && *seq < boundary {
                 continue;
             }
             let Some(block) = read_block(blocks, *seq)? else {
@@ -81,6 +76,7 @@ impl Diff {
     ///
     /// While newer nodes are missing, those that both versions could share are left alone.
     fn take_apart<B: Blocks>(&mut self, blocks: &B) -> Result<BTreeSet<u64>, BeeError> {
+        let boundary = self.boundary();
         let mut missing = BTreeSet::new();
         let mut put_off = Vec::new();
         while let Some(((Reverse(seq), offset), sides)) = self.pending.pop_first() {
@@ -88,16 +84,9 @@ impl Diff {
                 continue;
             }
             let place = Place { seq, offset };
-            let maybe_shared = seq < self.boundary && !put_off.is_empty();
+            let maybe_shared = seq < boundary && !put_off.is_empty();
             match read_block(blocks, seq)? {
-                Some(block) if !maybe_shared => {
-                    let level = read_level(&block, place, true)?;
-                    if !self.passed.insert((place, sides)) {
-                        return Err(BeeError::Node { seq, offset });
-                    }
-                    level.children.iter().for_each(|child| self.add(*child, sides));
-                    level.keys.iter().for_each(|key| *self.keys.entry(*key).or_default() |= sides);
-                }
+                Some(block) if !maybe_shared => self.take_node(&block, place, sides)?,
                 Some(_) => put_off.push((place, sides)),
                 None => {
                     missing.insert(seq);
@@ -105,13 +94,47 @@ impl Diff {
                 }
             }
         }
-        put_off.into_iter().for_each(|(place, sides)| self.add(place, sides));
+        for (place, sides) in put_off {
+            self.add(place, sides)?;
+        }
         Ok(missing)
     }
 
-    fn add(&mut self, place: Place, sides: Sides) {
-        *self.pending.entry((Reverse(place.seq), place.offset)).or_default() |= sides;
+    fn take_node(&mut self, block: &Block, place: Place, sides: Sides) -> Result<(), BeeError> {
+        let is_root = self.versions.iter().any(|version| root(*version) == Some(place));
+        let level = read_level(block, place, is_root)?;
+        if !self.passed.insert((place, sides)) {
+            return Err(BeeError::Node { seq: place.seq, offset: place.offset });
+        }
+        for child in &level.children {
+            self.add(*child, sides)?;
+        }
+        for seq in &level.keys {
+            meet(self.keys.entry(*seq).or_default(), sides).ok_or(BeeError::Order { seq: *seq })?;
+        }
+        Ok(())
     }
+
+    fn add(&mut self, place: Place, sides: Sides) -> Result<(), BeeError> {
+        let met = meet(self.pending.entry(rank(place)).or_default(), sides);
+        met.ok_or(BeeError::Node { seq: place.seq, offset: place.offset })
+    }
+
+    /// What is in the blocks from here on can only be in one of the versions.
+    fn boundary(&self) -> u64 {
+        self.versions[0].min(self.versions[1])
+    }
+}
+
+fn rank(place: Place) -> Rank {
+    (Reverse(place.seq), place.offset)
+}
+
+/// Notes that something is on a side, too; `None` if it was met there before, which no honest tree brings about.
+fn meet(met: &mut Sides, sides: Sides) -> Option<()> {
+    let again = *met & sides != 0;
+    *met |= sides;
+    (!again).then_some(())
 }
 
 const BEFORE: Sides = 1;

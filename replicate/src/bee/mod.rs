@@ -568,8 +568,10 @@ pub(crate) mod tests {
         }
     }
 
-    fn block(key: &'static str, levels: &[(&[u64], &[(u64, u64)])]) -> Option<Bytes> {
-        let level = |(keys, children): &(&[u64], &[(u64, u64)])| Level {
+    type RawLevel<'a> = (&'a [u64], &'a [(u64, u64)]);
+
+    fn block(key: &'static str, levels: &[RawLevel<'_>]) -> Option<Bytes> {
+        let level = |(keys, children): &RawLevel<'_>| Level {
             keys: keys.to_vec(),
             children: children.iter().map(|(seq, offset)| Place { seq: *seq, offset: *offset }).collect(),
         };
@@ -601,7 +603,7 @@ pub(crate) mod tests {
         // A node under itself, a block from the future, the header as a block, a level that is not there, no keys.
         assert_eq!(refused(vec![b(), block("a", &[(&[1], &[(2, 0), (2, 0)])])]), [true; 7]);
         for children in [&[(3, 0), (1, 0)], &[(0, 0), (1, 0)], &[(1, 9), (1, 9)], &[(2, 1), (2, 1)]] {
-            let level: &[(&[u64], &[(u64, u64)])] = &[(&[1], children), (&[], &[])];
+            let level: &[RawLevel<'_>] = &[(&[1], children), (&[], &[])];
             let failed = refused(vec![b(), block("a", level)]);
             assert!(failed[0] && failed[4], "{children:?}: {failed:?}");
         }
