@@ -1,5 +1,10 @@
 //! Reading a bee's blocks: what is held, what is missing, and what may not be believed.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "looked up by index for every block, and never iterated where order shows"
+)]
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
