@@ -7,8 +7,12 @@ pub mod folder;
 
 mod exit;
 mod interrupt;
+mod keys;
+mod place;
 mod report;
 
 pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};
 pub use interrupt::{Interrupt, Interrupted};
+pub use keys::Keys;
+pub use place::Place;
 pub use report::{Event, Report};

@@ -1,1 +1,23 @@
 //! Outside witnesses: vectors and live JavaScript peers.
+//!
+//! The live tests are scenarios between a writer and a reader, written once over [`Peer`] and played by two JavaScript
+//! peers (so that the stage itself is known to be good), then by ours against one, in both directions. Those of the
+//! command line drive the program itself through [`Anypath`].
+
+mod anypath;
+mod cast;
+pub mod content;
+pub mod folder;
+mod js_peer;
+mod peer;
+mod process;
+mod rust_peer;
+mod skip;
+
+pub use anypath::{Anypath, Finished};
+pub use cast::{Cast, Kind};
+pub use js_peer::JsPeer;
+pub use peer::{Blocks, CoreInfo, CoreSpec, Manifest, Peer, Until};
+pub use process::Process;
+pub use rust_peer::rust_peer;
+pub use skip::skip;

@@ -1,6 +1,7 @@
 //! A drive in memory, for tests: honest unless told otherwise.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
@@ -52,8 +53,9 @@ impl DriveSource for MemoryDrive {
     }
 
     fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
-        let after = self.entries.values().filter(|entry| after.is_none_or(|after| entry.name.as_str() > after));
-        Ok(after.take(limit.min(3)).cloned().collect())
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.entries.range::<str, _>((after, Bound::Unbounded));
+        Ok(entries.take(limit.min(3)).map(|(_, entry)| entry.clone()).collect())
     }
 
     fn want(&mut self, blobs: &[Blob]) -> Result<()> {

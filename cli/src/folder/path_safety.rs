@@ -68,7 +68,8 @@ impl World {
     fn inside(&self) -> Vec<String> {
         let mut inside = BTreeMap::new();
         list(&self.target(), Path::new("/"), &mut inside);
-        inside.into_keys().map(|path| path.strip_prefix(self.target()).unwrap().display().to_string()).collect()
+        let root = format!("{}/", self.target().display());
+        inside.into_keys().map(|path| path.display().to_string().strip_prefix(&root).unwrap().to_owned()).collect()
     }
 
     /// Returns the codes of the problems told, by name.

@@ -246,7 +246,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("store/x")).unwrap();
         fs::create_dir(at("in")).unwrap();
-        for (target, name) in [("in", "link"), ("/etc", "leaves"), ("../x", "in/leaves"), ("loop", "loop")] {
+        for (target, name) in [("in", "link"), ("/etc", "leaves"), ("../../x", "in/leaves"), ("loop", "loop")] {
             symlink(target, at(name)).unwrap();
         }
         let _socket = UnixListener::bind(at("socket")).unwrap();

@@ -1,0 +1,61 @@
+// A JavaScript peer driven by JSON lines: `node peer.js STORE-FOLDER`.
+//
+// In:  {"id": 1, "do": "core.append", ...}
+// Out: {"id": 1, "ok": ...} or {"id": 1, "error": "sentence", "code": "CODE"}, in the order of completion, and
+//      {"event": "peer-add", ...} lines whenever something happens by itself.
+
+const path = require('path')
+const readline = require('readline')
+const Corestore = require('corestore')
+const Cores = require('./cores')
+const Bees = require('./bees')
+const Drives = require('./drives')
+const Links = require('./links')
+
+const folder = path.resolve(process.argv[2])
+const emit = (event, fields) => print({ event, ...fields })
+
+let opened = null // the corestore, made only when asked for, so that plain cores can be alone in the folder
+const store = () => (opened = opened || new Corestore(path.join(folder, 'store')))
+
+const cores = new Cores(folder, store, emit)
+const bees = new Bees(cores)
+const drives = new Drives(cores, store)
+const links = new Links(cores, store, emit)
+
+const verbs = {
+  ...links.verbs(),
+  ...prefixed('core', cores.verbs()),
+  ...prefixed('bee', bees.verbs()),
+  ...prefixed('drive', drives.verbs()),
+  memory: () => process.memoryUsage(),
+  close
+}
+
+readline.createInterface({ input: process.stdin }).on('line', (line) => answer(JSON.parse(line))).on('close', () => process.exit(0))
+emit('ready', { node: process.version })
+
+async function answer ({ id, do: name, ...command }) {
+  try {
+    if (!verbs[name]) throw new Error('no such verb: ' + name)
+    print({ id, ok: (await verbs[name](command)) ?? null })
+    if (name === 'close') process.stdout.write('', () => process.exit(0))
+  } catch (err) {
+    print({ id, error: err.message, code: err.code || err.name })
+  }
+}
+
+async function close () {
+  await links.close()
+  await drives.close()
+  await cores.close()
+  if (opened) await opened.close()
+}
+
+function prefixed (noun, verbs) {
+  return Object.fromEntries(Object.entries(verbs).map(([verb, run]) => [noun + '.' + verb, run]))
+}
+
+function print (object) {
+  process.stdout.write(JSON.stringify(object) + '\n')
+}
