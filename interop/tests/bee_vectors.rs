@@ -1,9 +1,10 @@
 //! Bees as JavaScript wrote them: the same operations must give the same blocks, and be read alike.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::convert::Infallible;
 use std::ops::Bound;
 
-use anypath_replicate::bee::{Bee, Change, Entry, Need, Range, header, operation};
+use anypath_replicate::bee::{Bee, Change, Diff, Entry, Need, Range, header, operation};
 use anypath_replicate::{AppendBlocks, Blocks};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -54,9 +55,7 @@ fn the_same_operations_give_the_same_blocks() {
 #[test]
 fn their_blocks_are_read_as_they_read_them() {
     let vector = hyperbee();
-    let core = Core(
-        array(&vector["blocks"]).iter().map(|block| HEXLOWER.decode(text(block).as_bytes()).unwrap().into()).collect(),
-    );
+    let core = Core(array(&vector["blocks"]).iter().map(hex).collect());
     let mut bee = Bee::default();
     assert!(ready(header(&core).unwrap()).is_bee());
     let entries = ready(bee.range(&core, core.length(), Range::all()).unwrap());
@@ -75,15 +74,26 @@ fn their_blocks_are_read_as_they_read_them() {
 #[test]
 fn their_history_is_told_block_by_block() {
     let vector = hyperbee();
-    let core = Core(
-        array(&vector["blocks"]).iter().map(|block| HEXLOWER.decode(text(block).as_bytes()).unwrap().into()).collect(),
-    );
+    let core = Core(array(&vector["blocks"]).iter().map(hex).collect());
     for (seq, decoded) in array(&vector["decoded"]).iter().enumerate().skip(1) {
         let operation = ready(operation(&core, seq as u64).unwrap());
         assert_eq!(operation.entry.key, text(&decoded["key"]));
         assert_eq!(operation.entry.value.as_deref(), decoded["value"].as_str().map(str::as_bytes));
         assert_eq!(operation.deletion, decoded["value"].is_null());
     }
+}
+
+#[test]
+fn versions_differ_as_they_do_for_them() {
+    let vector = hyperbee();
+    let core = Core(array(&vector["blocks"]).iter().map(hex).collect());
+    let differences = ready(Diff::new(20, core.length()).next(&core).unwrap());
+    let key = |entry: &Option<Entry>| entry.as_ref().map(|entry| String::from_utf8(entry.key.to_vec()).unwrap());
+    let ours: Vec<_> = differences.iter().map(|found| (key(&found.after), key(&found.before))).collect();
+    let side = |value: &Value| value.as_str().map(str::to_owned);
+    let theirs =
+        array(&vector["diffAgainstVersion20"]).iter().map(|found| (side(&found["left"]), side(&found["right"])));
+    assert_eq!(ours, theirs.collect::<Vec<_>>());
 }
 
 fn hyperbee() -> Value {
@@ -126,4 +136,8 @@ fn array(value: &Value) -> &[Value] {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
+}
+
+fn hex(value: &Value) -> Bytes {
+    HEXLOWER.decode(text(value).as_bytes()).unwrap().into()
 }

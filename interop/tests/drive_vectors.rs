@@ -1,4 +1,5 @@
 //! Drives as JavaScript wrote them: the same edits must give the same blocks, and be read alike.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::convert::Infallible;
 

@@ -1,5 +1,10 @@
 //! Reading a bee's blocks: what is held, what is missing, and what may not be believed.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "looked up by index for every block, and never iterated where order shows"
+)]
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -85,8 +90,8 @@ impl<B: Blocks> Source<'_, B> {
         Ok(Entry { seq, key, value })
     }
 
-    pub(super) fn level(&mut self, place: Place) -> Result<Level, Stop> {
-        Ok(read_level(&self.block(place.seq)?, place)?)
+    pub(super) fn level(&mut self, place: Place, is_root: bool) -> Result<Level, Stop> {
+        Ok(read_level(&self.block(place.seq)?, place, is_root)?)
     }
 
     /// Finds a key in a node: its position, or the position of the child it would be under.
@@ -128,13 +133,13 @@ pub(super) fn read_block<B: Blocks>(blocks: &B, seq: u64) -> Result<Option<Block
     bytes.map(|bytes| Block::decode(&bytes).ok_or(BeeError::Malformed { seq })).transpose()
 }
 
-/// Reads a node of a block and checks all that can be checked without other blocks.
-pub(super) fn read_level(block: &Block, place: Place) -> Result<Level, BeeError> {
+/// Reads a node of a block and checks all that can be checked without other blocks; only a root may be empty.
+pub(super) fn read_level(block: &Block, place: Place, is_root: bool) -> Result<Level, BeeError> {
     let Place { seq, offset } = place;
     let level = block.level(offset).ok_or(BeeError::Node { seq, offset })?;
     let children_fit = level.children.is_empty() || level.children.len() == level.keys.len() + 1;
-    let empty_child = level.keys.is_empty() && (offset != 0 || !level.children.is_empty());
-    if !children_fit || empty_child {
+    let empty = level.keys.is_empty() && !(is_root && level.children.is_empty());
+    if !children_fit || empty {
         return Err(BeeError::Node { seq, offset });
     }
     let stranger = level.mentions().find(|mentioned| *mentioned == 0 || *mentioned > seq);

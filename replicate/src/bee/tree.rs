@@ -73,7 +73,7 @@ impl Tree {
 
     fn change_all<B: Blocks>(&mut self, source: &mut Source<'_, B>, changes: &[Change]) -> Result<Vec<Bytes>, Stop> {
         if let (None, Some(place)) = (self.root, root(self.version)) {
-            self.root = Some(self.load(source, place)?);
+            self.root = Some(self.load(source, place, true)?);
         }
         let mut operations = Vec::with_capacity(changes.len());
         for change in changes {
@@ -219,6 +219,11 @@ impl Tree {
             let last = self.nodes[parent].children.len() - 1;
             let left = if at > 0 { Some(self.child(source, parent, at - 1)?) } else { None };
             let right = if at < last { Some(self.child(source, parent, at + 1)?) } else { None };
+            for sibling in left.iter().chain(&right) {
+                if self.nodes[*sibling].children.is_empty() != self.nodes[node].children.is_empty() {
+                    return Err(BeeError::Uneven { version: self.version }.into());
+                }
+            }
             if self.borrow(parent, node, at, left, right) {
                 return Ok(root);
             }
@@ -327,14 +332,14 @@ impl Tree {
         if let Some(child) = self.links[link].node {
             return Ok(child);
         }
-        let child = self.load(source, self.links[link].place)?;
+        let child = self.load(source, self.links[link].place, false)?;
         self.links[link].node = Some(child);
         Ok(child)
     }
 
     /// Reads a node; stops with all missing blocks it mentions if keys are among them.
-    fn load<B: Blocks>(&mut self, source: &mut Source<'_, B>, place: Place) -> Result<usize, Stop> {
-        let level = source.level(place)?;
+    fn load<B: Blocks>(&mut self, source: &mut Source<'_, B>, place: Place, is_root: bool) -> Result<usize, Stop> {
+        let level = source.level(place, is_root)?;
         for seq in &level.keys {
             if source.held(*seq)?.is_none() {
                 return Err(source.lacking(&level));

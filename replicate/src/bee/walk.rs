@@ -187,7 +187,7 @@ impl Walk {
         if subtree.depth == DEPTH_MAX {
             return Err(BeeError::Depth { version: self.version });
         }
-        let level = read_level(&block, subtree.place)?;
+        let level = read_level(&block, subtree.place, subtree.depth == 0)?;
         if !subtree.below && !subtree.above {
             self.replace(slot, inner_items(&level, subtree));
             return Ok(());

@@ -261,3 +261,115 @@ const MISSING_MAX: usize = 1024;
 const MAP_BLOCKS_MAX: u64 = 64;
 /// Most entries in one block of a list; the reference writes no more.
 const MAP_ENTRIES_MAX: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bee::tests::{Held, ready};
+
+    fn content(bytes: usize) -> Bytes {
+        (0..bytes).map(|at| (at * 7 / 5) as u8).collect::<Vec<_>>().into()
+    }
+
+    fn read(core: &Held, id: BlobId) -> Result<Vec<u8>, BlobError> {
+        let mut reader = BlobReader::new(id);
+        let mut content = Vec::new();
+        while let Some(block) = ready(reader.next(core)?) {
+            content.extend_from_slice(&block);
+        }
+        Ok(content)
+    }
+
+    fn file(core: &mut Held, bytes: usize, chunk_bytes: usize) -> BlobId {
+        let mut writer = BlobWriter::new(core);
+        let content = content(bytes);
+        for chunk in content.chunks(chunk_bytes) {
+            writer.write(core, content.slice_ref(chunk)).unwrap();
+        }
+        let id = writer.finish(core).unwrap();
+        writer.flush(core).unwrap();
+        id
+    }
+
+    #[test]
+    fn contents_come_back_however_they_were_fed() {
+        for bytes in [0, 1, 65535, 65536, 65537, 3 * 65536, 2_500_000] {
+            let mut cores = Vec::new();
+            for chunk_bytes in [1 << 10, 65536, 100_000, 1 << 20, 1 << 22] {
+                let mut core = Held::default();
+                let id = file(&mut core, bytes, chunk_bytes);
+                assert_eq!((id.byte_length, id.block_length), (bytes as u64, bytes.div_ceil(65536) as u64));
+                assert!(read(&core, id).unwrap() == content(bytes));
+                cores.push(core.0);
+            }
+            assert!(cores.iter().all(|core| *core == cores[0]), "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn small_files_share_appends_and_keep_their_places() {
+        let mut core = Held::default();
+        let mut writer = BlobWriter::new(&core);
+        let mut ids = Vec::new();
+        for bytes in 0..3000 {
+            writer.write(&mut core, content(bytes % 500)).unwrap();
+            ids.push(writer.finish(&mut core).unwrap());
+            assert!(writer.pending.len() < PENDING_BLOCKS && writer.pending_bytes < PENDING_BYTES);
+        }
+        assert!(core.length() > 1000, "nothing was appended before the end");
+        writer.flush(&mut core).unwrap();
+        for (bytes, id) in ids.into_iter().enumerate() {
+            let before: u64 = core.0[..id.block_offset as usize].iter().flatten().map(|block| block.len() as u64).sum();
+            assert_eq!(id.byte_offset, before);
+            assert!(read(&core, id).unwrap() == content(bytes % 500));
+        }
+    }
+
+    #[test]
+    fn a_core_that_grew_meanwhile_is_noticed() {
+        let mut core = Held::default();
+        let mut writer = BlobWriter::new(&core);
+        writer.write(&mut core, content(70_000)).unwrap();
+        core.append(&[content(1)]).unwrap();
+        writer.finish(&mut core).unwrap();
+        assert!(matches!(writer.flush(&mut core), Err(BlobError::Moved { expected: 0, found: 1 })));
+    }
+
+    #[test]
+    fn missing_blocks_are_named_in_the_order_they_are_needed() {
+        let mut core = Held::default();
+        let id = file(&mut core, 5 * 65536, 1 << 20);
+        let mut reader = BlobReader::new(id);
+        let whole = core.clone();
+        core.0[2] = None;
+        assert!(ready(reader.next(&core).unwrap()).is_some());
+        assert!(ready(reader.next(&core).unwrap()).is_some());
+        assert_eq!(reader.next(&core).unwrap(), Need::Missing(vec![2, 3, 4]));
+        assert!(ready(reader.next(&whole).unwrap()).is_some());
+        let endless = BlobId { block_length: u64::MAX, block_offset: 9, ..id };
+        let Need::Missing(seqs) = BlobReader::new(endless).next(&core).unwrap() else { panic!("there is no block 9") };
+        assert_eq!(seqs.len(), MISSING_MAX);
+    }
+
+    #[test]
+    fn contents_that_do_not_fit_their_entry_are_refused() {
+        let mut core = Held::default();
+        let id = file(&mut core, 100_000, 1 << 20);
+        for byte_length in [0, 65536, 99_999, 100_001] {
+            assert!(matches!(read(&core, BlobId { byte_length, ..id }), Err(BlobError::Size { .. })), "{byte_length}");
+        }
+        core.append(&["\0\x02\0\x03\x01\x04".into(), "\x01\0".into(), "\0\x07".into()]).unwrap();
+        let map = |block_offset, byte_length| BlobId {
+            block_offset,
+            block_length: 1,
+            byte_length,
+            block_map: true,
+            ..BlobId::default()
+        };
+        assert!(matches!(read(&core, map(2, 6)), Err(BlobError::Size { index: 0 })));
+        assert!(matches!(read(&core, map(3, 2)), Err(BlobError::Map { index: 3, .. })));
+        assert!(matches!(read(&core, map(4, 2)), Err(BlobError::Map { index: 4, .. })));
+        let long = BlobId { block_length: 65, ..map(2, 6) };
+        assert!(matches!(read(&core, long), Err(BlobError::MapLength { blocks: 65 })));
+    }
+}

@@ -158,6 +158,41 @@ impl Files {
     }
 }
 
+/// What happened to the entry at a path between two versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The entry in the first version, if there is one.
+    pub before: Option<File>,
+    /// The entry in the second version, if there is one.
+    pub after: Option<File>,
+}
+
+/// A comparison of two versions of a drive; see [`bee::Diff`].
+#[derive(Debug)]
+pub struct Diff(bee::Diff);
+
+impl Diff {
+    /// Starts to compare the drive at two versions (lengths of the bee's core), of which either may be the larger.
+    pub fn new(before: u64, after: u64) -> Self {
+        Self(bee::Diff::new(before, after))
+    }
+
+    /// Returns all entries that differ, in order of their paths, or all blocks of the bee known to be missing.
+    pub fn next<B: Blocks>(&mut self, db: &B) -> Result<Need<Vec<Difference>>, DriveError> {
+        let found = match self.0.next(db)? {
+            Need::Ready(found) => found,
+            Need::Missing(seqs) => return Ok(Need::Missing(seqs)),
+        };
+        let ours =
+            |found: &bee::Difference| found.before.iter().chain(&found.after).any(|entry| path::is_entry(&entry.key));
+        let read = |found: bee::Difference| {
+            let before = found.before.map(File::read).transpose()?;
+            Ok(Difference { before, after: found.after.map(File::read).transpose()? })
+        };
+        found.into_iter().filter(ours).map(read).collect::<Result<_, _>>().map(Need::Ready)
+    }
+}
+
 /// Returns the key of the blobs core if the drive's header names one, which drives without a manifest do.
 ///
 /// Else it follows from the drive's manifest, see [`blobs_namespace`].
@@ -193,4 +228,80 @@ impl Edit {
 
 fn invalid(path: &str, source: InvalidPath) -> DriveError {
     DriveError::Path { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bee::tests::{Held, ready};
+
+    fn put(path: &str, byte_length: u64) -> Edit {
+        let entry = Entry::file(BlobId { byte_length, ..BlobId::default() });
+        Edit::Put { path: path.to_owned(), entry }
+    }
+
+    fn drive(edits: &[Edit]) -> (Drive, Held) {
+        let (mut drive, mut db) = (Drive::new(), Held::default());
+        ready(drive.apply(&mut db, edits).unwrap());
+        (drive, db)
+    }
+
+    #[test]
+    fn a_folder_is_listed_with_all_below_it_and_nothing_beside_it() {
+        let (mut drive, db) = drive(&[put("a/b", 1), put("/a/c/d", 2), put("/a", 3), put("/a0", 4), put("/a.txt", 5)]);
+        let mut paths = |folder: &str| {
+            let files = ready(drive.list(&db, db.length(), folder).unwrap());
+            files.into_iter().map(|file| file.path).collect::<Vec<_>>()
+        };
+        assert_eq!(paths("/"), ["/a", "/a.txt", "/a/b", "/a/c/d", "/a0"]);
+        assert_eq!(paths("/a/"), ["/a/b", "/a/c/d"]);
+        assert_eq!(paths("/none"), [""; 0]);
+    }
+
+    #[test]
+    fn versions_of_a_drive_are_compared() {
+        let (mut drive, mut db) = drive(&[put("/kept", 1), put("/changed", 2), put("/gone", 3)]);
+        let before = db.length();
+        let edits = [put("/changed", 4), Edit::Delete { path: "/gone".to_owned() }, put("/new", 5)];
+        let after = ready(drive.apply(&mut db, &edits).unwrap());
+        let found = ready(Diff::new(before, after).next(&db).unwrap());
+        let path = |file: &Option<File>| file.as_ref().map(|file| file.path.clone());
+        let found: Vec<_> = found.iter().map(|found| (path(&found.before), path(&found.after))).collect();
+        let some = |path: &str| Some(path.to_owned());
+        assert_eq!(found, [(some("/changed"), some("/changed")), (some("/gone"), None), (None, some("/new"))]);
+    }
+
+    #[test]
+    fn hostile_names_come_as_they_are_and_broken_entries_are_named() {
+        let mut db = Held::default();
+        let mut bee = Bee::default();
+        let raw = |key: &'static [u8], value: &'static str| Change::Put { key: key.into(), value: value.into() };
+        ready(bee.apply(&mut db, &[raw(b"files\0/../../etc/passwd", "{}"), raw(b"other", "x")]).unwrap());
+        let files = ready(Drive::new().list(&db, db.length(), "/").unwrap());
+        assert_eq!(files.len(), 1);
+        assert_eq!((files[0].path.as_str(), files[0].seq), ("/../../etc/passwd", 1));
+        ready(bee.apply(&mut db, &[raw(b"files\0/\xff", "{}")]).unwrap());
+        assert!(matches!(Drive::new().list(&db, 4, "/"), Err(DriveError::Name { seq: 3 })));
+        ready(bee.apply(&mut db, &[raw(b"files\0/\xff", "?"), raw(b"files\0/x", "{")]).unwrap());
+        assert!(matches!(
+            Drive::new().list(&db, 6, "/x/.."),
+            Err(DriveError::Entry { seq: 5 } | DriveError::Name { .. })
+        ));
+        assert!(matches!(Drive::new().entry(&db, 6, "/x"), Err(DriveError::Entry { seq: 5 })));
+        assert!(matches!(Drive::new().entry(&db, 6, "/.."), Err(DriveError::Path { .. })));
+    }
+
+    #[test]
+    fn a_header_may_name_the_blobs_core() {
+        let named = |feed: &'static [u8]| {
+            let metadata = Metadata { content_feed: Some(feed.into()), user_data: None };
+            content_key(&Held(vec![Some(Header::with_metadata(metadata).encode())]))
+        };
+        assert_eq!(ready(named(&[7; 40]).unwrap()), Some(PublicKey([7; 32])));
+        assert!(matches!(named(&[7; 31]), Err(DriveError::ContentKey)));
+        assert_eq!(content_key(&Held(vec![None])).unwrap(), Need::Missing(vec![0]));
+        let (_, db) = drive(&[put("/x", 0)]);
+        assert_eq!(ready(content_key(&db).unwrap()), None);
+        assert!(content_key(&Held(vec![Some("x".into())])).is_err());
+    }
 }

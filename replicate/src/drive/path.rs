@@ -43,6 +43,11 @@ pub(super) fn key(name: &str) -> Result<Bytes, InvalidPath> {
     if path.is_empty() { Err(InvalidPath::Root) } else { Ok(prefixed(&path, "")) }
 }
 
+/// Returns whether a key of the bee is that of an entry.
+pub(super) fn is_entry(key: &[u8]) -> bool {
+    key.starts_with(PREFIX)
+}
+
 /// Returns the path in a key: the very one that was put, however hostile; `None` if it is not UTF-8.
 pub(super) fn path(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(PREFIX)?).ok()
