@@ -102,9 +102,10 @@ impl std::error::Error for Failure {}
 
 /// Returns the error and its causes on one line, and advice where the operating system's words need some.
 fn one_sentence(error: &anyhow::Error) -> String {
-    let full = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| {
-        matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-    });
+    let full = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
     let advice = if full { "; free some space and run the same command again: it goes on from here" } else { "" };
     format!("{error:#}{advice}")
 }

@@ -5,14 +5,20 @@
 
 pub mod folder;
 
+mod args;
+mod demo;
 mod exit;
 mod interrupt;
 mod keys;
 mod place;
 mod report;
+mod watch;
 
+pub use args::{Args, Command, LISTEN_DEFAULT};
+pub use demo::demo;
 pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};
 pub use interrupt::{Interrupt, Interrupted};
 pub use keys::Keys;
 pub use place::Place;
 pub use report::{Event, Report};
+pub use watch::Watch;

@@ -4,8 +4,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anypath_wire::{PublicKey, hash, hash_all};
 use anyhow::{Context, Result};
+use anypath_wire::{PublicKey, hash, hash_all};
 use data_encoding::HEXLOWER;
 use directories::ProjectDirs;
 
@@ -79,8 +79,9 @@ impl Place {
 }
 
 fn default_root() -> Result<PathBuf> {
-    let dirs = ProjectDirs::from("", "", "anypath")
-        .ok_or_else(|| Failure::new("no_home", "this system names no home folder for data; name a store with --store DIR"))?;
+    let dirs = ProjectDirs::from("", "", "anypath").ok_or_else(|| {
+        Failure::new("no_home", "this system names no home folder for data; name a store with --store DIR")
+    })?;
     Ok(dirs.data_local_dir().join("stores"))
 }
 
@@ -116,7 +117,8 @@ mod tests {
 
     #[test]
     fn folders_of_the_same_name_have_stores_of_their_own() {
-        let names = ["/a/photos", "/b/photos"].map(|path| (short_hash(Path::new(path)), readable_tail(Path::new(path))));
+        let names =
+            ["/a/photos", "/b/photos"].map(|path| (short_hash(Path::new(path)), readable_tail(Path::new(path))));
         assert_ne!(names[0].0, names[1].0);
         assert_eq!(names[0].1, names[1].1);
         assert_eq!(readable_tail(Path::new("/x/ä ö/..\n")), ".._");

@@ -1,6 +1,9 @@
 //! A drive as folders see it: entries by name, bytes by blob. The rest of the program is a stranger to both sides.
 
+use std::ops::ControlFlow;
+
 use anyhow::Result;
+pub use anypath_replicate::drive::BlobId;
 use bytes::Bytes;
 
 /// A drive that may be read; what is not here yet is waited for.
@@ -13,10 +16,20 @@ pub trait DriveSource {
     /// Returns up to `limit` entries in the order of their names' bytes, those after the name `after`.
     fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
     /// Says which blobs are read next, so that they can be fetched in one go.
-    fn want(&mut self, blobs: &[Blob]) -> Result<()>;
-    /// Returns verified bytes of a blob from `offset` (less than its length) on, as many as come at no extra cost,
-    /// at least one; `None` if the drive has no such bytes, so that the entry lies.
-    fn read(&mut self, blob: &Blob, offset: u64) -> Result<Option<Bytes>>;
+    fn want(&mut self, blobs: &[BlobId]) -> Result<()>;
+    /// Hands the verified bytes of a blob to `take`, in order, until it breaks off or all are handed over.
+    fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read>;
+}
+
+/// How reading a blob ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// All bytes were handed over.
+    Whole,
+    /// The reader had enough.
+    Stopped,
+    /// The drive has no such bytes: the entry lies.
+    Damaged,
 }
 
 /// A drive that may be written as well. Nothing is announced before [`DriveSink::commit`].
@@ -24,7 +37,7 @@ pub trait DriveSink: DriveSource {
     /// Appends bytes to the blob being written; cut into blocks by the drive (no copy if they come by 64 KiB).
     fn append(&mut self, bytes: Bytes) -> Result<()>;
     /// Ends the blob being written and returns where it lies; without a single byte it is the empty blob.
-    fn finish(&mut self) -> Result<Blob>;
+    fn finish(&mut self) -> Result<BlobId>;
     /// Gives up the blob being written: no entry will point to it.
     fn abandon(&mut self) -> Result<()>;
     /// Puts an entry, in place of one with the same name.
@@ -61,7 +74,7 @@ pub enum Kind {
     /// A file.
     File {
         /// Where its bytes lie; the empty blob if the entry has none.
-        blob: Blob,
+        blob: BlobId,
         /// Whether its owner may run it as a program.
         executable: bool,
     },
@@ -70,24 +83,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the size in bytes, as the entry claims; a link has none.
+    /// Returns about how many bytes there are to read, as the entry claims.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::File { blob, .. } => blob.byte_length,
             Self::Symlink(_) => 0,
         }
     }
-}
-
-/// Where a file's bytes lie in the blobs core (npm hyperblobs 2.12, `id`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Blob {
-    /// Bytes of the core before the first block; first, so that blobs sort in the order they lie in.
-    pub byte_offset: u64,
-    /// The first block.
-    pub block_offset: u64,
-    /// How many blocks.
-    pub block_length: u64,
-    /// How many bytes they hold together.
-    pub byte_length: u64,
 }

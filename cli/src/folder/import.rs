@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use bytes::BytesMut;
 
-use super::drive::{Blob, DriveSink, Entry, Kind};
+use super::drive::{BlobId, DriveSink, Entry, Kind};
 use super::entries::Entries;
 use super::fingerprint::ns;
 use super::same::same;
@@ -194,12 +194,12 @@ impl Import<'_> {
         Ok(Ok(()))
     }
 
-    fn holds(&mut self, file: &mut Opened, blob: &Blob) -> Result<io::Result<bool>> {
+    fn holds(&mut self, file: &mut Opened, blob: &BlobId) -> Result<io::Result<bool>> {
         let held = same(&mut file.file, self.drive, blob, self.interrupt)?;
         Ok(held.and_then(|same| file.rewind().map(|()| same)))
     }
 
-    fn append(&mut self, file: &mut Opened, done: u64, total: u64) -> Result<Result<Blob, Cause>> {
+    fn append(&mut self, file: &mut Opened, done: u64, total: u64) -> Result<Result<BlobId, Cause>> {
         let size = file.fingerprint.size;
         let mut read = 0;
         while read < size {

@@ -1,12 +1,12 @@
 //! A drive in memory, for tests: honest unless told otherwise.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
 
-use super::drive::{Blob, DriveSink, DriveSource, Entry, Kind, Version};
+use super::drive::{BlobId, DriveSink, DriveSource, Entry, Kind, Read, Version};
 
 /// A drive whose blobs lie one behind the other in `bytes`. Counts what is asked of it.
 #[derive(Debug, Default)]
@@ -58,19 +58,27 @@ impl DriveSource for MemoryDrive {
         Ok(entries.take(limit.min(3)).map(|(_, entry)| entry.clone()).collect())
     }
 
-    fn want(&mut self, blobs: &[Blob]) -> Result<()> {
+    fn want(&mut self, blobs: &[BlobId]) -> Result<()> {
         self.wanted += blobs.len();
         Ok(())
     }
 
-    fn read(&mut self, blob: &Blob, offset: u64) -> Result<Option<Bytes>> {
-        self.reads += 1;
-        if let Some(left) = &mut self.reads_left {
-            *left = left.checked_sub(1).ok_or_else(|| anyhow::anyhow!("the peer is gone"))?;
+    fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
+        let mut offset = 0;
+        while offset < blob.byte_length {
+            self.reads += 1;
+            if let Some(left) = &mut self.reads_left {
+                *left = left.checked_sub(1).ok_or_else(|| anyhow::anyhow!("the peer is gone"))?;
+            }
+            let start = (blob.byte_offset + offset) as usize;
+            let chunk = (blob.byte_length - offset).min(5) as usize;
+            let Some(bytes) = self.blobs.get(start..start + chunk) else { return Ok(Read::Damaged) };
+            if take(&Bytes::copy_from_slice(bytes)).is_break() {
+                return Ok(Read::Stopped);
+            }
+            offset += chunk as u64;
         }
-        let start = (blob.byte_offset + offset) as usize;
-        let chunk = (blob.byte_length - offset).min(5) as usize;
-        Ok(self.blobs.get(start..start + chunk).map(Bytes::copy_from_slice))
+        Ok(Read::Whole)
     }
 }
 
@@ -82,10 +90,10 @@ impl DriveSink for MemoryDrive {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Blob> {
+    fn finish(&mut self) -> Result<BlobId> {
         let start = self.begun.take().unwrap_or(self.blobs.len());
         let byte_length = (self.blobs.len() - start) as u64;
-        Ok(Blob { byte_offset: start as u64, byte_length, ..Blob::default() })
+        Ok(BlobId { byte_offset: start as u64, byte_length, ..BlobId::default() })
     }
 
     fn abandon(&mut self) -> Result<()> {

@@ -121,7 +121,8 @@ impl Name {
         if target.starts_with(['/', '\\']) || drive_letter {
             return Err(BadLink::Absolute);
         }
-        if target.is_empty() || target.len() > NAME_BYTES_MAX || target.contains(|c: char| c.is_control() || c == '\\') {
+        if target.is_empty() || target.len() > NAME_BYTES_MAX || target.contains(|c: char| c.is_control() || c == '\\')
+        {
             return Err(BadLink::NotAPath);
         }
         let parts = || target.split('/').filter(|part| !matches!(*part, "" | "."));

@@ -1,11 +1,12 @@
 //! Follows a drive into a folder: writes what is new or changed, deletes what is gone, keeps what a person changed.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::drive::{Blob, DriveSource, Entry, Kind};
+use super::drive::{BlobId, DriveSource, Entry, Kind, Read};
 use super::entries::Entries;
 use super::problem::fatal;
 use super::same::same;
@@ -48,7 +49,8 @@ pub fn restore(
 ) -> Result<Restored> {
     target.leave();
     let counted = Restored::default();
-    let mut restore = Restore { target, drive, written, force, report, interrupt, counted, done: 0, total: 0, resumed: 0 };
+    let mut restore =
+        Restore { target, drive, written, force, report, interrupt, counted, done: 0, total: 0, resumed: 0 };
     restore.discard_rests();
     let (work, gone) = restore.compare()?;
     restore.delete(gone)?;
@@ -80,7 +82,7 @@ struct Work {
 
 /// What is to be done about an entry.
 enum Verdict {
-    Stands,
+    Stands(Standing),
     Write(Standing),
     Leave(Cause),
 }
@@ -104,7 +106,7 @@ impl Restore<'_> {
             work.extend(self.judge(entry)?);
         }
         gone.extend(ours);
-        self.total = self.resumed + work.iter().map(|work| work.kind.bytes()).fold(0, u64::saturating_add);
+        self.total = work.iter().map(|work| work.kind.bytes()).fold(self.resumed, u64::saturating_add);
         self.done = self.resumed;
         Ok((work, gone))
     }
@@ -115,9 +117,9 @@ impl Restore<'_> {
             Err(cause) => return self.problem(&entry.name, cause).map(|()| None),
         };
         match self.verdict(&name, &entry)? {
-            Verdict::Stands => {
-                self.count(&entry.kind);
-                self.resumed += entry.kind.bytes();
+            Verdict::Stands(here) => {
+                self.count(&here);
+                self.resumed = self.resumed.saturating_add(entry.kind.bytes());
                 Ok(None)
             }
             Verdict::Write(over) => Ok(Some(Work { name, seq: entry.seq, kind: entry.kind, over })),
@@ -137,12 +139,11 @@ impl Restore<'_> {
         }
         let unsure = self.written.is_unsure();
         let record = self.written.record(name.as_str());
-        let ours = record.is_some_and(|record| {
-            record.standing == here || unsure && record.before.as_ref() == Some(&here)
-        });
+        let ours =
+            record.is_some_and(|record| record.standing == here || unsure && record.before.as_ref() == Some(&here));
         let sure = !unsure && record.is_some_and(|record| record.seq == entry.seq);
         if ours && sure {
-            return Ok(Verdict::Stands);
+            return Ok(Verdict::Stands(here));
         }
         let twin = self.written.owner(&here).filter(|owner| *owner != name.as_str());
         if let Some(other) = twin {
@@ -151,8 +152,8 @@ impl Restore<'_> {
         match self.holds(name, &here, &entry.kind)? {
             Err(error) => Ok(Verdict::Leave(error.into())),
             Ok(true) => {
-                self.adopt(name, entry.seq, here)?;
-                Ok(Verdict::Stands)
+                self.adopt(name, entry.seq, here.clone())?;
+                Ok(Verdict::Stands(here))
             }
             Ok(false) if ours || self.force => Ok(Verdict::Write(here)),
             Ok(false) => Ok(Verdict::Leave(Cause::ChangedHere)),
@@ -164,7 +165,7 @@ impl Restore<'_> {
         match (here, kind) {
             (Standing::Symlink { target, .. }, Kind::Symlink(wanted)) => Ok(Ok(target.as_ref() == Some(wanted))),
             (Standing::File { fingerprint, executable: is }, Kind::File { blob, executable })
-                if fingerprint.size == blob.byte_length && (is == executable || !cfg!(unix)) =>
+                if (blob.block_map || fingerprint.size == blob.byte_length) && (is == executable || !cfg!(unix)) =>
             {
                 match self.target.read(name) {
                     Ok(mut file) => same(&mut file, self.drive, blob, self.interrupt),
@@ -225,7 +226,7 @@ impl Restore<'_> {
             if let Some(next) = batches.peek() {
                 self.drive.want(&blobs(next))?;
             }
-            batch.sort_by_key(|work| blob(&work.kind));
+            batch.sort_by_key(|work| blob(&work.kind).byte_offset);
             let names = batch.iter().map(|work| work.name.to_string()).collect();
             self.written.begin(names).context(JOURNAL)?;
             for work in batch {
@@ -239,23 +240,23 @@ impl Restore<'_> {
     fn bring_one(&mut self, work: &Work) -> Result<()> {
         let before = self.done;
         let written = self.write(work);
-        if !matches!(written, Ok(Ok(()))) {
+        if !matches!(written, Ok(Ok(_))) {
             self.target.discard(&work.name);
         }
         self.done = before.saturating_add(work.kind.bytes());
         self.report.progress(self.done, self.total, self.resumed);
         match written? {
-            Ok(()) => {
+            Ok(standing) => {
                 self.counted.written += 1;
-                self.count(&work.kind);
+                self.count(&standing);
                 Ok(())
             }
             Err(cause) => self.problem(work.name.as_str(), cause),
         }
     }
 
-    /// Writes one entry; the inner error is a matter of this entry alone.
-    fn write(&mut self, work: &Work) -> Result<Result<(), Cause>> {
+    /// Writes one entry and returns what stands there then; the inner error is a matter of this entry alone.
+    fn write(&mut self, work: &Work) -> Result<Result<Standing, Cause>> {
         let over = match self.clearance(work) {
             Ok(over) => over,
             Err(cause) => return Ok(Err(cause)),
@@ -269,8 +270,9 @@ impl Restore<'_> {
             Err(cause) => return Ok(Err(cause)),
         };
         let before = Some(over).filter(|over| *over != Standing::Nothing);
-        self.written.wrote(work.name.as_str(), Record { seq: work.seq, standing, before }).context(JOURNAL)?;
-        Ok(self.target.finish(&work.name).map_err(Cause::from))
+        let record = Record { seq: work.seq, standing: standing.clone(), before };
+        self.written.wrote(work.name.as_str(), record).context(JOURNAL)?;
+        Ok(self.target.finish(&work.name).map(|()| standing).map_err(Cause::from))
     }
 
     /// Looks again at the last moment, and returns what is written over: an entry written meanwhile may be this one's
@@ -288,31 +290,31 @@ impl Restore<'_> {
         }
     }
 
-    fn write_unfinished(&mut self, name: &Name, blob: &Blob, executable: bool) -> Result<Result<(), Cause>> {
+    fn write_unfinished(&mut self, name: &Name, blob: &BlobId, executable: bool) -> Result<Result<(), Cause>> {
         let mut file = match self.target.begin(name) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error.into())),
         };
-        let mut offset = 0;
-        while offset < blob.byte_length {
-            self.interrupt.check()?;
-            let rest = blob.byte_length - offset;
-            let Some(bytes) = self.drive.read(blob, offset)?.filter(|bytes| !bytes.is_empty() && bytes.len() as u64 <= rest)
-            else {
-                return Ok(Err(Cause::Damaged));
-            };
-            if let Err(error) = file.write_all(&bytes) {
-                return Ok(Err(error.into()));
-            }
-            offset += bytes.len() as u64;
-            self.report.progress(self.done.saturating_add(offset), self.total, self.resumed);
-        }
-        Ok(if executable { file.make_executable().map_err(Cause::from) } else { Ok(()) })
+        let mut outcome = Ok(());
+        let (mut done, report, interrupt) = (self.done, self.report, self.interrupt);
+        let (total, resumed) = (self.total, self.resumed);
+        let read = self.drive.read(blob, &mut |bytes| {
+            outcome = file.write_all(bytes);
+            done = total.min(done.saturating_add(bytes.len() as u64));
+            report.progress(done, total, resumed);
+            if outcome.is_ok() && !interrupt.is_asked() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        interrupt.check()?;
+        Ok(match outcome {
+            Ok(()) if read != Read::Whole => Err(Cause::Damaged),
+            Ok(()) if executable => file.make_executable().map_err(Cause::from),
+            outcome => outcome.map_err(Cause::from),
+        })
     }
 
-    fn count(&mut self, kind: &Kind) {
+    fn count(&mut self, standing: &Standing) {
         self.counted.files += 1;
-        self.counted.bytes = self.counted.bytes.saturating_add(kind.bytes());
+        self.counted.bytes += standing.bytes();
     }
 
     /// Reports what is wrong with one name, or ends the run if it is wrong with all.
@@ -345,14 +347,14 @@ fn check(entry: &Entry) -> Result<Name, Cause> {
     Ok(name)
 }
 
-fn blob(kind: &Kind) -> Blob {
+fn blob(kind: &Kind) -> BlobId {
     match kind {
         Kind::File { blob, .. } => *blob,
-        Kind::Symlink(_) => Blob::default(),
+        Kind::Symlink(_) => BlobId::default(),
     }
 }
 
-fn blobs(batch: &[Work]) -> Vec<Blob> {
+fn blobs(batch: &[Work]) -> Vec<BlobId> {
     batch.iter().map(|work| blob(&work.kind)).filter(|blob| blob.byte_length > 0).collect()
 }
 

@@ -39,4 +39,12 @@ impl Standing {
             _ => None,
         }
     }
+
+    /// Returns the size of a file in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::File { fingerprint, .. } => fingerprint.size,
+            _ => 0,
+        }
+    }
 }

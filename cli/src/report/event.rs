@@ -71,6 +71,11 @@ pub enum Event<'a> {
         /// Why, in words.
         message: &'a str,
     },
+    /// What the demonstration does next.
+    Step {
+        /// In words.
+        message: &'a str,
+    },
     /// What was asked for is done, up to the newest version known.
     Done {
         /// Files and links of the version.

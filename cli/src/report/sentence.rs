@@ -13,11 +13,14 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Shared { files, bytes, .. } => {
             format!("Sharing {} ({}). Pass on this link; Ctrl-C ends.", count(*files), HumanBytes(*bytes))
         }
-        Event::Connected { peer, transport, via, .. } => format!("Connected to {} over {transport} ({via}).", short(peer)),
+        Event::Connected { peer, transport, via, .. } => {
+            format!("Connected to {} over {transport} ({via}).", short(peer))
+        }
         Event::Disconnected { peer, reason } => format!("{} is gone: {}.", short(peer), reason.escape_debug()),
         Event::Progress { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
+        Event::Step { message } => (*message).to_owned(),
         Event::Done { files, bytes, seconds, .. } => {
             format!("Done: {}, {}, verified, in {seconds:.1} s.", count(*files), HumanBytes(*bytes))
         }
