@@ -6,15 +6,18 @@
 pub mod folder;
 
 mod args;
+mod commands;
 mod demo;
 mod exit;
 mod interrupt;
 mod keys;
+mod node;
 mod place;
 mod report;
 mod watch;
 
 pub use args::{Args, Command, LISTEN_DEFAULT};
+pub use commands::run;
 pub use demo::demo;
 pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};
 pub use interrupt::{Interrupt, Interrupted};

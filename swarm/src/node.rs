@@ -29,8 +29,9 @@ pub struct Config {
 /// A running node; its tasks end when it is dropped, its work lasts only through [`Node::stop`] or a finished call.
 pub struct Node {
     shared: Arc<Shared>,
-    tasks: Mutex<JoinSet<()>>,
-    engine: Option<JoinHandle<Result<(), StoreError>>>,
+    listeners: Mutex<JoinSet<()>>,
+    dialers: Mutex<JoinSet<()>>,
+    engine: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
 /// What the node's tasks share.
@@ -52,7 +53,7 @@ impl Node {
         let (engine, thread) = EngineHandle::start(Replicator::new(store))?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let shared = Arc::new(Shared { identity, transports, engine, connections });
-        Ok(Self { shared, tasks: Mutex::default(), engine: Some(thread) })
+        Ok(Self { shared, listeners: Mutex::default(), dialers: Mutex::default(), engine: Mutex::new(Some(thread)) })
     }
 
     /// Returns the node's own key.
@@ -71,13 +72,13 @@ impl Node {
         let unspoken = || ListenError::NotSpoken { transport: "no transport of this node", at: at.clone() };
         let listener = transport.ok_or_else(unspoken)?.listen(at).await?;
         let address = listener.address();
-        self.spawn(keeper::accept(self.shared.clone(), listener));
+        spawn(&self.listeners, keeper::accept(self.shared.clone(), listener));
         Ok(address)
     }
 
     /// Dials the address from now on, and again whenever the connection is lost.
     pub fn connect(&self, to: Address) {
-        self.spawn(keeper::keep_connected(self.shared.clone(), to));
+        spawn(&self.dialers, keeper::keep_connected(self.shared.clone(), to));
     }
 
     /// Runs `f` with the replicator and returns what it returned, once everything it staged is committed.
@@ -108,21 +109,23 @@ impl Node {
     ///
     /// # Errors
     /// If the store failed, now or earlier.
-    pub async fn stop(mut self) -> Result<(), StoreError> {
+    pub async fn stop(&self) -> Result<(), StoreError> {
         drop(self.shared.engine.send(Job::Stop).await);
-        let outcome = match self.engine.take().map(|thread| tokio::task::spawn_blocking(|| thread.join())) {
+        let thread = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let outcome = match thread.map(|thread| tokio::task::spawn_blocking(|| thread.join())) {
             Some(joined) => joined.await.ok().and_then(Result::ok).unwrap_or(Ok(())),
             None => Ok(()),
         };
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let connections = self.shared.connections.clone();
         let ended = connections.acquire_many(CONNECTIONS_MAX as u32);
         drop(tokio::time::timeout(CLOSING_TIME_MAX, ended).await);
         outcome
     }
+}
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
-    }
+fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
 }
 
 /// Most connections at once, handshakes included; further peers wait in the system's queue.

@@ -168,6 +168,14 @@ impl Bee {
         }
     }
 
+    /// Makes an empty core an empty bee: version 1.
+    pub fn create<B: AppendBlocks>(&mut self, core: &mut B) -> Result<(), BeeError> {
+        if core.length() == 0 {
+            core.append(&[self.header.encode()]).map_err(|error| BeeError::Blocks(Box::new(error)))?;
+        }
+        Ok(())
+    }
+
     /// Makes changes, in order and all or none, with one append; returns the new version.
     ///
     /// The blocks are those the reference writes for a put or deletion alone or for a batch of them.

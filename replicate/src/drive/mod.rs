@@ -124,6 +124,11 @@ impl Drive {
         }
     }
 
+    /// Makes an empty core an empty drive: version 1.
+    pub fn create<B: AppendBlocks>(&mut self, db: &mut B) -> Result<(), DriveError> {
+        Ok(self.bee.create(db)?)
+    }
+
     /// Makes changes, in order and all or none, with one append; returns the new version.
     ///
     /// Contents go to the blobs core first.

@@ -14,7 +14,6 @@
 
 mod frames;
 mod handshake;
-mod mac;
 mod seal;
 mod secretstream;
 pub mod suite;

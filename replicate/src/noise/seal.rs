@@ -6,8 +6,7 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use super::FRAME_BYTES_MAX;
-use super::mac::{MAC_BYTES, Mac};
-use super::secretstream::{HEADER_BYTES, SecretStream};
+use super::secretstream::{HEADER_BYTES, MAC_BYTES, Mac, SecretStream};
 
 /// What we send: turns messages into frames, in place.
 ///

@@ -2,10 +2,10 @@
 
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 use chacha20::{ChaCha20, R20, hchacha};
+use poly1305::universal_hash::{KeyInit, UniversalHash};
+use poly1305::{Block, Poly1305};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
-
-use super::mac::{Mac, authenticate};
 
 /// The state of one direction; depends on nothing but the key, the header and the messages so far.
 ///
@@ -79,6 +79,12 @@ impl SecretStream {
     }
 }
 
+/// An authenticator.
+pub(super) type Mac = [u8; MAC_BYTES];
+
+/// Length of an authenticator.
+pub(super) const MAC_BYTES: usize = 16;
+
 /// Length of the header: nonce for the key (16), first inner nonce (8).
 pub(super) const HEADER_BYTES: usize = 24;
 
@@ -116,7 +122,9 @@ fn mac(lead: &Lead, sealed: &[u8]) -> Mac {
     end[..rest.len()].copy_from_slice(rest);
     let lengths = 2 * rest.len();
     end[lengths + 8..lengths + 16].copy_from_slice(&((TEXT_AT - TAG_AT + sealed.len()) as u64).to_le_bytes());
-    authenticate(&key, [&lead[TAG_AT..TEXT_AT], blocks], &end[..lengths + 16])
+    let mut mac = Poly1305::new((&key).into());
+    [&lead[TAG_AT..TEXT_AT], blocks].into_iter().for_each(|bytes| mac.update(Block::slice_as_chunks(bytes).0));
+    mac.compute_unpadded(&end[..lengths + 16]).into()
 }
 
 #[cfg(test)]

@@ -1,0 +1,26 @@
+//! The commands, each from its arguments to its exit code.
+
+mod clone;
+mod seed;
+mod session;
+mod share;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::{Args, Command, Exit, Interrupt, Report, demo};
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// Whatever keeps it from being done; [`crate::Failure::of`] finds the sentence and the exit code.
+pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+    let store = args.store.as_deref();
+    match &args.command {
+        Command::Share(share) => share::share(share, store, report, interrupt),
+        Command::Clone(clone) => clone::clone(clone, store, report, interrupt),
+        Command::Seed(seed) => seed::seed(seed, store, report, interrupt),
+        Command::Demo => demo(report, interrupt),
+    }
+}

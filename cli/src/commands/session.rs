@@ -1,0 +1,130 @@
+//! What every command needs: a store, a node, its peers told about as they come and go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use anypath_replicate::corestore::PrimaryKey;
+use anypath_replicate::store::{Config as StoreConfig, DiskStore};
+use anypath_swarm::{Config, Event as NodeEvent, Node};
+use anypath_transports::{Tcp, Transport};
+use anypath_wire::{Address, KeyPair, ListenAt};
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::node::{Reach, Waiter};
+use crate::{Event, Failure, Interrupt, Keys, Place, Report};
+
+/// A running node over a store.
+pub(super) struct Session {
+    /// Where the store is.
+    pub place: Place,
+    /// What came of every way to a peer.
+    pub reach: Reach,
+    /// What drives of our own derive from.
+    pub primary: PrimaryKey,
+    node: Arc<Node>,
+    runtime: Runtime,
+    interrupt: Interrupt,
+}
+
+impl Session {
+    /// Opens the store and starts a node over it; nothing is listened at or dialled yet.
+    ///
+    /// # Errors
+    /// If the store is in use, damaged or cannot be made.
+    pub(super) fn open(place: Place, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
+        let keys = Keys::open(&place.keys())?;
+        let store = DiskStore::open(&place.cores(), StoreConfig::default())?;
+        let runtime = Runtime::new().context("cannot start threads")?;
+        let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
+        let identity = KeyPair::from_seed(&keys.node);
+        let node =
+            Node::start(Config { identity, store: Arc::new(store), transports }).context("cannot start threads")?;
+        let reach = Reach::default();
+        let mut events = node.subscribe();
+        let (told, reported) = (reach.clone(), report.clone());
+        runtime.spawn(async move {
+            loop {
+                match events.recv().await {
+                    Ok(event) => {
+                        tell(&event, &told, &reported);
+                        told.note(&event);
+                    }
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        let (node, primary) = (Arc::new(node), PrimaryKey(keys.primary));
+        Ok(Self { place, reach, primary, node, runtime, interrupt: interrupt.clone() })
+    }
+
+    /// Returns a way to wait for the node.
+    pub(super) fn waiter(&self, patience: Duration) -> Waiter {
+        let runtime = self.runtime.handle().clone();
+        Waiter::new(self.node.clone(), runtime, self.interrupt.clone(), self.reach.clone(), patience)
+    }
+
+    /// Listens at all these places, tells so, and returns the addresses.
+    ///
+    /// # Errors
+    /// If one of them is taken or cannot be had.
+    pub(super) fn listen(&self, places: &[ListenAt], report: &Report) -> Result<Vec<Address>> {
+        let mut bound = Vec::new();
+        for at in places {
+            let address = self
+                .runtime
+                .block_on(self.node.listen(at))
+                .map_err(|error| Failure::new("listen", error.to_string()))?;
+            report.event(&Event::Listening { transport: &address.scheme, address: &address.to_string() });
+            bound.push(address);
+        }
+        Ok(bound)
+    }
+
+    /// Dials all these addresses from now on.
+    pub(super) fn connect(&self, addresses: impl IntoIterator<Item = Address>) {
+        let _inside = self.runtime.enter();
+        addresses.into_iter().for_each(|address| self.node.connect(address));
+    }
+
+    /// Ends all connections properly and closes the store.
+    ///
+    /// # Errors
+    /// If the store failed, now or earlier.
+    pub(super) fn close(self) -> Result<()> {
+        let Self { node, runtime, .. } = self;
+        let outcome = runtime.block_on(node.stop());
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        Ok(outcome?)
+    }
+}
+
+/// Opens the store named on the command line or the default one for a folder, after the folder's own path is clear.
+///
+/// # Errors
+/// If the folder's path cannot be resolved.
+pub(super) fn place_for(store: Option<&Path>, folder: &Path) -> Result<Place> {
+    let path = folder.canonicalize().with_context(|| format!("cannot open the folder {}", folder.display()))?;
+    Place::for_folder(store, &path)
+}
+
+fn tell(event: &NodeEvent, reach: &Reach, report: &Report) {
+    match event {
+        NodeEvent::Connected(info) => report.event(&Event::Connected {
+            peer: &info.key.to_string(),
+            transport: info.transport,
+            via: &info.address.to_string(),
+            ms: u64::try_from(info.took.as_millis()).unwrap_or(u64::MAX),
+        }),
+        NodeEvent::Disconnected { peer, error } => {
+            let reason = error.as_ref().map_or_else(|| "the connection was ended".to_owned(), ToString::to_string);
+            if let Some(info) = reach.peer(*peer) {
+                report.event(&Event::Disconnected { peer: &info.key.to_string(), reason: &reason });
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,116 @@
+//! `anypath share`: a folder becomes a drive, is served, and is followed if so wished.
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use anypath_replicate::corestore::Namespace;
+use anypath_wire::{Address, Link, ListenAt};
+
+use super::session::{Session, place_for};
+use crate::args::Share;
+use crate::folder::drive::DriveSource;
+use crate::folder::{Imported, Seen, import};
+use crate::node::OwnDrive;
+use crate::{Event, Exit, Failure, Interrupt, LISTEN_DEFAULT, Report, Watch};
+
+/// Shares a folder until interrupted.
+///
+/// # Errors
+/// If the folder cannot be read, the store not be opened, or a place to listen not be had.
+pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+    let folder = folder(&args.folder)?;
+    let place = place_for(store, &folder)?;
+    let session = Session::open(place, report, interrupt)?;
+    let outcome = serve(args, &folder, &session, report, interrupt);
+    let closed = session.close();
+    let exit = outcome?;
+    closed.map(|()| exit)
+}
+
+fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
+    let listen = listen_at(&args.network.listen)?;
+    let bound = session.listen(&listen, report)?;
+    let named = session.primary.core(&Namespace::default(), &drive_name(folder));
+    let mut drive = OwnDrive::open(session.waiter(Duration::MAX), &named)?;
+    let mut seen = Seen::load(&session.place.seen(folder), folder, &drive.key(), drive.version());
+    let store = session.place.path();
+    let bring = |drive: &mut OwnDrive, seen: &mut Seen| import(folder, store, drive, seen, report, interrupt);
+
+    let imported = bring(&mut drive, &mut seen)?;
+    session.connect(args.network.via.iter().cloned());
+    let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
+    let link = Link { key: drive.key(), via: hints }.to_string();
+    let tell = |imported: &Imported| {
+        let Imported { files, bytes, .. } = *imported;
+        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes });
+    };
+    tell(&imported);
+    if args.watch {
+        let watch = Watch::new(folder, store);
+        while watch.wait(interrupt).is_ok() {
+            let again = bring(&mut drive, &mut seen)?;
+            if again.put + again.deleted > 0 {
+                tell(&again);
+            }
+        }
+    }
+    let mut waiter = session.waiter(Duration::MAX);
+    while !interrupt.is_asked() {
+        waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
+    }
+    Ok(Exit::Interrupted)
+}
+
+/// Returns the folder's canonical path, or a sentence on why it is none.
+fn folder(path: &Path) -> Result<std::path::PathBuf> {
+    let folder = path
+        .canonicalize()
+        .map_err(|error| Failure::new("folder", format!("cannot share {}: {error}", path.display())))?;
+    if !folder.is_dir() {
+        let message = format!("cannot share {}: it is not a folder; share the folder it is in", path.display());
+        return Err(Failure::new("folder", message).into());
+    }
+    Ok(folder)
+}
+
+/// A store may serve several folders; the name sets their drives apart.
+fn drive_name(folder: &Path) -> String {
+    format!("folder {}", folder.display())
+}
+
+/// Returns where to listen: as said, or the default.
+///
+/// # Errors
+/// Never, as long as the default is an address.
+pub(super) fn listen_at(said: &[ListenAt]) -> Result<Vec<ListenAt>> {
+    if !said.is_empty() {
+        return Ok(said.to_vec());
+    }
+    Ok(vec![LISTEN_DEFAULT.parse().context("the default place to listen is not one")?])
+}
+
+/// Returns the addresses for the link: those listened at, any address of this machine made a real one, and the peers
+/// and relays that were named.
+fn hints(bound: &[Address], via: &[Address]) -> Vec<Address> {
+    let real = |address: &Address| {
+        let unspecified = address.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+        let host = if unspecified { outward(&address.host)? } else { address.host.clone() };
+        Some(Address { host, ..address.clone() })
+    };
+    bound.iter().filter_map(real).chain(via.iter().cloned()).collect()
+}
+
+/// Returns the address this machine uses towards others: the one a socket would send from. Nothing is sent.
+fn outward(unspecified: &str) -> Option<String> {
+    let (bind, towards) =
+        if unspecified.contains(':') { ("[::]:0", "[2001:db8::1]:9") } else { ("0.0.0.0:0", "192.0.2.1:9") };
+    let route = UdpSocket::bind(bind).and_then(|socket| {
+        socket.connect(towards)?;
+        socket.local_addr()
+    });
+    let loopback = || if unspecified.contains(':') { "::1" } else { "127.0.0.1" }.to_owned();
+    Some(route.map_or_else(|_| loopback(), |address| address.ip().to_string()))
+}

@@ -1,0 +1,13 @@
+//! Drives of the node as folders see them: what is missing is fetched and waited for, what is written is committed.
+//!
+//! Everything here blocks; it runs beside the node's runtime, never on it.
+
+mod own;
+mod reach;
+mod remote;
+mod waiter;
+
+pub(crate) use own::OwnDrive;
+pub(crate) use reach::Reach;
+pub(crate) use remote::RemoteDrive;
+pub(crate) use waiter::Waiter;

@@ -1,0 +1,178 @@
+//! A drive of our own: what is appended goes to the node by the megabyte, entries follow the contents they point to.
+
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow};
+use anypath_replicate::bee::Need;
+use anypath_replicate::corestore::Named;
+use anypath_replicate::drive::{BlobWriter, Drive, Edit, Entry as DriveEntry};
+use anypath_replicate::replicator::CoreId;
+use anypath_replicate::{AppendBlocks, Blocks};
+use anypath_wire::PublicKey;
+use bytes::Bytes;
+
+use super::Waiter;
+use super::remote::RemoteDrive;
+use crate::folder::drive::{BlobId, DriveSink, DriveSource, Entry, Kind, Read, Version};
+
+/// A writable drive.
+pub(crate) struct OwnDrive {
+    key: PublicKey,
+    /// The same drive to read from; all of it is here.
+    source: RemoteDrive,
+    db: CoreId,
+    blobs: CoreId,
+    tail: Tail,
+    writer: BlobWriter,
+    edits: Vec<Edit>,
+    drive: Arc<Mutex<Drive>>,
+}
+
+impl OwnDrive {
+    /// Opens the drive, or makes an empty one.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn open(waiter: Waiter, named: &Named) -> Result<Self> {
+        let (key, entries, contents) = (named.key(), named.clone(), named.blobs());
+        let drive = Arc::new(Mutex::new(Drive::new()));
+        let header = drive.clone();
+        let (db, blobs, tail) = waiter.call(move |replicator| -> Result<_> {
+            let db = replicator.open_writable(entries.manifest, entries.signer)?;
+            let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
+            header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut replicator.writer(db))?;
+            let core = replicator.core(blobs);
+            Ok((db, blobs, Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new() }))
+        })??;
+        let writer = BlobWriter::new(&tail);
+        let source = RemoteDrive::own(waiter, db, blobs)?;
+        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), drive })
+    }
+
+    /// Returns the drive's key.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// Hands the blocks collected so far to the node.
+    fn flush_blocks(&mut self) -> Result<()> {
+        let (blobs, blocks) = (self.blobs, std::mem::take(&mut self.tail.blocks));
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        self.source.waiter().call(move |replicator| replicator.append(blobs, &blocks))??;
+        Ok(())
+    }
+
+    fn flush_edits(&mut self) -> Result<()> {
+        self.writer.flush(&mut self.tail)?;
+        self.flush_blocks()?;
+        let (db, edits, drive) = (self.db, std::mem::take(&mut self.edits), self.drive.clone());
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let applied = self.source.waiter().call(move |replicator| {
+            drive.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut replicator.writer(db), &edits)
+        })??;
+        match applied {
+            Need::Ready(_) => Ok(()),
+            Need::Missing(blocks) => Err(anyhow!("the store lacks blocks of its own drive: {blocks:?}")),
+        }
+    }
+
+    fn edit(&mut self, edit: Edit) -> Result<()> {
+        self.edits.push(edit);
+        if self.edits.len() >= EDITS_MAX { self.flush_edits() } else { Ok(()) }
+    }
+}
+
+impl DriveSource for OwnDrive {
+    fn version(&self) -> Version {
+        self.source.version()
+    }
+
+    fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+        self.source.entries(after, limit)
+    }
+
+    fn want(&mut self, _: &[BlobId]) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
+        self.source.read(blob, take)
+    }
+}
+
+impl DriveSink for OwnDrive {
+    fn append(&mut self, bytes: Bytes) -> Result<()> {
+        self.writer.write(&mut self.tail, bytes)?;
+        let pending: usize = self.tail.blocks.iter().map(Bytes::len).sum();
+        if pending >= PENDING_BYTES { self.flush_blocks() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<BlobId> {
+        Ok(self.writer.finish(&mut self.tail)?)
+    }
+
+    fn abandon(&mut self) -> Result<()> {
+        self.writer.finish(&mut self.tail)?;
+        Ok(())
+    }
+
+    fn put(&mut self, name: &str, kind: &Kind) -> Result<()> {
+        let entry = match kind {
+            Kind::Symlink(target) => DriveEntry::symlink(target.as_str()),
+            Kind::File { blob, executable } => DriveEntry { executable: *executable, ..DriveEntry::file(*blob) },
+        };
+        self.edit(Edit::Put { path: name.to_owned(), entry })
+    }
+
+    fn delete(&mut self, name: &str) -> Result<()> {
+        self.edit(Edit::Delete { path: name.to_owned() })
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.flush_edits()?;
+        self.source.renew()
+    }
+}
+
+/// The end of the blobs core as it will be: collects blocks until they are handed to the node.
+struct Tail {
+    length: u64,
+    byte_length: u64,
+    blocks: Vec<Bytes>,
+}
+
+impl Blocks for Tail {
+    type Error = Infallible;
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn block(&self, _: u64) -> Result<Option<Bytes>, Infallible> {
+        Ok(None)
+    }
+}
+
+impl AppendBlocks for Tail {
+    fn byte_length(&self) -> u64 {
+        self.byte_length
+    }
+
+    fn append(&mut self, blocks: &[Bytes]) -> Result<u64, Infallible> {
+        self.length += blocks.len() as u64;
+        self.byte_length += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
+        self.blocks.extend_from_slice(blocks);
+        Ok(self.length)
+    }
+}
+
+/// Contents collected before they are handed to the node, in bytes.
+const PENDING_BYTES: usize = 4 << 20;
+/// Entries collected before they are written.
+const EDITS_MAX: usize = 512;

@@ -1,0 +1,95 @@
+//! Which peers were reached, which were not, and why: what a person is told when nobody has the data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anypath_replicate::replicator::{self, PeerId};
+use anypath_swarm::{Event, PeerInfo};
+use anypath_wire::Address;
+
+use crate::{Failure, NOBODY, Rung};
+
+/// What became of every way to a peer so far. Clones share one memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reach(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    peers: BTreeMap<PeerId, Arc<PeerInfo>>,
+    sharing: BTreeSet<PeerId>,
+    absent: BTreeSet<PeerId>,
+    unreachable: BTreeMap<Address, String>,
+    carried: Option<&'static str>,
+}
+
+impl Reach {
+    /// Takes note of an event.
+    pub(crate) fn note(&self, event: &Event) {
+        let mut state = self.state();
+        match event {
+            Event::Connected(info) => {
+                state.unreachable.remove(&info.address);
+                state.peers.insert(info.peer, info.clone());
+            }
+            Event::Disconnected { peer, .. } => {
+                state.peers.remove(peer);
+                state.sharing.remove(peer);
+                state.absent.remove(peer);
+            }
+            Event::Unreachable { address, error } => {
+                state.unreachable.insert(address.clone(), error.to_string());
+            }
+            Event::Core(replicator::Event::Opened { peer, .. }) => {
+                state.carried = state.peers.get(peer).map(|info| info.transport);
+                state.sharing.insert(*peer);
+                state.absent.remove(peer);
+            }
+            Event::Core(replicator::Event::Absent { peer, .. }) if !state.sharing.contains(peer) => {
+                state.absent.insert(*peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns who a connected peer is.
+    pub(crate) fn peer(&self, peer: PeerId) -> Option<Arc<PeerInfo>> {
+        self.state().peers.get(&peer).cloned()
+    }
+
+    /// Returns the transport of the peer that shared a core with us last.
+    pub(crate) fn transport(&self) -> Option<&'static str> {
+        self.state().carried
+    }
+
+    /// Returns how many addresses have not led to a peer.
+    pub(crate) fn unreachable(&self) -> usize {
+        self.state().unreachable.len()
+    }
+
+    /// Returns why nobody gave us anything for that long.
+    pub(crate) fn failure(&self, waited: Duration) -> Failure {
+        let state = self.state();
+        let seconds = waited.as_secs();
+        let (connected, absent) = (state.peers.len(), state.absent.len());
+        let message = if connected == 0 && state.unreachable.is_empty() {
+            format!("no peer came within {seconds} s: name one with --via tcp://HOST:PORT")
+        } else if connected == 0 {
+            format!("no peer was reached within {seconds} s; is `anypath share` still running there?")
+        } else if absent == connected {
+            format!("connected to {connected} peer(s), but none of them has this drive: check the link")
+        } else {
+            format!("connected to {connected} peer(s), but none sent anything new for {seconds} s")
+        };
+        let rungs = state.unreachable.iter().map(|(address, reason)| Rung {
+            transport: address.scheme.clone(),
+            address: address.to_string(),
+            reason: reason.clone(),
+        });
+        Failure { code: NOBODY, message, rungs: rungs.collect() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
