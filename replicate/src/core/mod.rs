@@ -9,11 +9,15 @@
 //!
 //! Source: npm hypercore 11.37, `lib/core.js`, `lib/session-state.js`.
 
+mod accept;
+mod append;
 mod bitfield;
+mod cache;
 mod error;
 pub mod flat_tree;
 mod manifest;
 mod multisig;
+mod position;
 mod prove;
 mod reorg;
 mod rows;
@@ -21,7 +25,7 @@ mod staged;
 mod tree;
 mod verify;
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,15 +33,17 @@ use bytes::Bytes;
 
 use anypath_wire::{DiscoveryKey, KeyPair, PublicKey};
 
+pub use accept::Accepted;
 pub use bitfield::{Bitfield, Words};
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
-pub use reorg::{Reorg, Want};
+pub use reorg::{Adopted, Reorg, Want};
 pub use tree::{Tree, leaf, parent, tree_hash};
 
+use crate::Node;
 use crate::store::{CoreChanges, Store, StoreError};
-use crate::{AppendBlocks, Blocks, Node, Proof, Request};
+use cache::NodeCache;
 use rows::{Head, Info};
 use staged::{Found, Staged};
 
@@ -54,6 +60,7 @@ pub struct Core {
     user_data: BTreeMap<String, Vec<u8>>,
     frozen: bool,
     staged: Staged,
+    cache: RefCell<NodeCache>,
     changed: Rows,
     handed: Rows,
 }
@@ -63,28 +70,6 @@ pub struct Core {
 struct Rows {
     info: bool,
     head: bool,
-}
-
-/// What an accepted proof changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Accepted {
-    /// The block that is held now and was not before.
-    pub block: Option<u64>,
-    /// The length before.
-    pub length_before: u64,
-    /// The length now.
-    pub length: u64,
-    /// Whether the manifest is known now and was not before.
-    pub manifest: bool,
-}
-
-/// What the adoption of a higher fork changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Adopted {
-    /// The blocks both histories have in common; those behind were dropped.
-    pub ancestor: u64,
-    /// The length before.
-    pub old_length: u64,
 }
 
 impl Core {
@@ -120,6 +105,7 @@ impl Core {
             user_data: BTreeMap::new(),
             frozen: false,
             staged: Staged::default(),
+            cache: RefCell::default(),
             changed: Rows { info: true, head: false },
             handed: Rows::default(),
         }
@@ -257,8 +243,17 @@ impl Core {
         match self.staged.node(index) {
             Found::Here(node) => Ok(Some(node)),
             Found::Gone => Ok(None),
-            Found::Below => self.store.node(&self.discovery_key, index),
+            Found::Below => self.stored_node(index),
         }
+    }
+
+    fn stored_node(&self, index: u64) -> Result<Option<Node>, StoreError> {
+        if let Some(node) = self.cache.borrow().find(index) {
+            return Ok(node);
+        }
+        let node = self.store.node(&self.discovery_key, index)?;
+        self.cache.borrow_mut().put(index, node);
+        Ok(node)
     }
 
     /// Returns the block at `index`, or `None` if it is not held.
@@ -273,290 +268,15 @@ impl Core {
         }
     }
 
-    /// Returns the bytes before a block, or `None` if that is not known or the block lies beyond the end.
-    pub fn byte_offset(&self, index: u64) -> Result<Option<u64>, StoreError> {
-        if index == self.length() {
-            return Ok(Some(self.byte_length()));
-        }
-        let mut offset = 0;
-        for root in &self.tree.roots {
-            if flat_tree::last_leaf(root.index) < index.saturating_mul(2) {
-                offset += root.size;
-                continue;
-            }
-            return Ok(self.offset_within(root.index, 2 * index)?.map(|within| offset + within));
-        }
-        Ok(None)
-    }
-
-    fn offset_within(&self, root: u64, leaf: u64) -> Result<Option<u64>, StoreError> {
-        let (mut at, mut offset) = (root, 0);
-        while at != leaf {
-            let Some(left) = flat_tree::left_child(at) else { break };
-            at = left;
-            if leaf > flat_tree::last_leaf(left) {
-                let Some(node) = self.node(left)? else { return Ok(None) };
-                offset += node.size;
-                at = flat_tree::sibling(left);
-            }
-        }
-        Ok(Some(offset))
-    }
-
-    /// Returns the block in which a byte position lies, and the position within it; a position between two blocks
-    /// belongs to the later one. `None` if that is not known here or the position lies beyond the end.
-    pub fn seek(&self, bytes: u64) -> Result<Option<(u64, u64)>, StoreError> {
-        let mut bytes = bytes;
-        for root in &self.tree.roots {
-            if bytes < root.size || bytes == 0 {
-                return self.seek_below(root.index, bytes);
-            }
-            bytes -= root.size;
-        }
-        Ok((bytes == 0).then_some((self.length(), 0)))
-    }
-
-    fn seek_below(&self, root: u64, mut bytes: u64) -> Result<Option<(u64, u64)>, StoreError> {
-        let mut at = root;
-        while let Some(left) = flat_tree::left_child(at) {
-            if bytes == 0 {
-                return Ok(Some((flat_tree::first_leaf(at) / 2, 0)));
-            }
-            let Some(node) = self.node(left)? else { return Ok(None) };
-            (at, bytes) = match bytes.checked_sub(node.size) {
-                Some(rest) => (flat_tree::sibling(left), rest),
-                None => (left, bytes),
-            };
-        }
-        Ok(Some((at / 2, bytes)))
-    }
-
-    /// Returns how many levels of a node's path are missing here: what a request for it states as `nodes`.
-    /// A store that fails counts as holding nothing.
-    pub fn missing_nodes(&self, index: u64) -> u64 {
-        let (mut at, mut missing) = (index, 0);
-        while at <= flat_tree::INDEX_MAX
-            && flat_tree::is_below(at, self.length())
-            && !matches!(self.node(at), Ok(Some(_)))
-        {
-            at = flat_tree::parent(at);
-            missing += 1;
-        }
-        missing
-    }
-
-    /// Returns whether a peer at our fork with that length can be upgraded by us: whether we know its roots.
-    pub fn can_upgrade(&self, length: u64) -> bool {
-        let known = |index| matches!(self.node(index), Ok(Some(_)));
-        length == 0 || (length < self.length() && flat_tree::full_roots(length).all(known))
-    }
-
-    /// Appends blocks in order under one signature, and returns the new length.
-    ///
-    /// # Errors
-    /// If the core cannot be written or would grow too large; then nothing is appended.
-    pub fn append(&mut self, blocks: &[Bytes]) -> Result<u64, AppendError> {
-        if blocks.is_empty() && self.writable() {
-            return Ok(self.length());
-        }
-        let (mut tree, mut nodes) = (self.tree.clone(), Vec::with_capacity(2 * blocks.len()));
-        for block in blocks {
-            tree.append(block, &mut nodes).map_err(|_| AppendError::TooLarge)?;
-        }
-        self.signature = self.sign(&tree)?;
-        let start = self.length();
-        nodes.into_iter().for_each(|node| self.staged.put_node(node));
-        for (index, block) in (start..).zip(blocks) {
-            self.staged.put_block(index, block.clone());
-        }
-        self.bitfield.set_range(start..tree.length);
-        self.tree = tree;
-        self.changed.head = true;
-        Ok(self.length())
-    }
-
-    /// Drops all blocks from `length` on and moves to a higher fork, by default the next one.
-    ///
-    /// # Errors
-    /// If the core cannot be written, or the length or the fork does not fit; then nothing is dropped.
-    pub fn truncate(&mut self, length: u64, fork: Option<u64>) -> Result<(), AppendError> {
-        let fork = fork.unwrap_or(self.fork() + 1);
-        if length > self.length() {
-            return Err(AppendError::NotShorter { length: self.length(), wanted: length });
-        }
-        if fork <= self.fork() || fork > tree::LENGTH_MAX {
-            return Err(AppendError::NotHigher { fork: self.fork(), wanted: fork });
-        }
-        let root = |index| self.node(index)?.ok_or(AppendError::NodeMissing { index });
-        let roots: Vec<Node> = flat_tree::full_roots(length).map(root).collect::<Result<_, _>>()?;
-        let byte_length = roots.iter().map(|root| root.size).sum();
-        let tree = Tree { fork, length, byte_length, roots };
-        self.signature = self.sign(&tree)?;
-        self.drop_from(length);
-        self.tree = tree;
-        Ok(())
-    }
-
-    fn sign(&self, tree: &Tree) -> Result<Vec<u8>, AppendError> {
-        if self.frozen {
-            return Err(AppendError::Frozen);
-        }
-        let (signer, authority) = self.signer.as_ref().zip(self.authority.as_ref()).ok_or(AppendError::NotWritable)?;
-        match authority.prologue() {
-            Some(prologue) if tree.length < prologue.length => Err(AppendError::Prologue { prologue: prologue.length }),
-            _ => authority.sign(tree, signer).ok_or(AppendError::NotWritable),
-        }
-    }
-
     fn drop_from(&mut self, length: u64) {
         self.staged.truncate(length);
         self.bitfield.truncate(length);
         self.changed.head = true;
     }
 
-    /// Verifies an answer to a request and stages what it brings.
-    ///
-    /// # Errors
-    /// See [`VerifyError`]; nothing is staged then.
-    pub fn accept(&mut self, proof: Proof, asked: &Request) -> Result<Accepted, VerifyError> {
-        if self.frozen {
-            return Err(VerifyError::Frozen);
-        }
-        if proof.fork != self.fork() {
-            return Err(VerifyError::Fork { theirs: proof.fork, ours: self.fork() });
-        }
-        verify::check_asked(&proof, asked)?;
-        verify::check_bounds(&proof)?;
-        let mut nodes = Vec::new();
-        let top = verify::follow_paths(&proof, &mut nodes)?;
-        let grown = self.verify_upgrade(&proof, top.map(|top| top.node))?;
-        match top {
-            Some(top) if grown.as_ref().is_none_or(|grown| grown.top.is_some()) => self.verify_top(top, &mut nodes)?,
-            _ => {}
-        }
-        let manifest = match &grown {
-            Some(grown) => {
-                let authority = self.authority_for(proof.manifest.as_ref())?;
-                if !authority.verify(&grown.tree, &grown.signature) {
-                    return Err(VerifyError::InvalidSignature);
-                }
-                self.authority.is_none().then(|| authority.into_owned())
-            }
-            None => self.manifest_alone(proof.manifest)?,
-        };
-        let mut accepted =
-            Accepted { length_before: self.length(), manifest: manifest.is_some(), ..Accepted::default() };
-        self.stage(manifest, nodes, grown);
-        if let Some(block) = proof.block.filter(|block| self.bitfield.set(block.index)) {
-            accepted.block = Some(block.index);
-            self.staged.put_block(block.index, block.value);
-        }
-        accepted.length = self.length();
-        Ok(accepted)
-    }
-
-    /// Grows a copy of the tree as the proof says, or returns `None` if it brings no longer one.
-    fn verify_upgrade(&self, proof: &Proof, mut top: Option<Node>) -> Result<Option<Grown>, VerifyError> {
-        let Some(upgrade) = &proof.upgrade else { return Ok(None) };
-        if verify::target(upgrade) <= self.length() {
-            return Ok(None);
-        }
-        if upgrade.start != self.length() {
-            return Err(VerifyError::Stale);
-        }
-        let authority = self.authority_for(proof.manifest.as_ref())?;
-        let (mut tree, mut nodes) = (self.tree.clone(), Vec::new());
-        verify::grow(&mut tree, upgrade, authority.prologue(), &mut top, &mut nodes)?;
-        Ok(Some(Grown { tree, nodes, top, signature: upgrade.signature.clone() }))
-    }
-
-    /// Checks the top of a proof's paths against the node known at its place.
-    fn verify_top(&self, top: verify::Top, nodes: &mut Vec<Node>) -> Result<(), VerifyError> {
-        let known = self.node(top.node.index)?.ok_or(VerifyError::InvalidOperation)?;
-        if known.hash != top.node.hash {
-            return Err(VerifyError::InvalidChecksum);
-        }
-        // A hash speaks for a size only where it was computed: what is known is not replaced by a mere claim.
-        if !top.computed || known == top.node {
-            nodes.pop();
-        }
-        Ok(())
-    }
-
-    /// Returns the authority by which a head is to be judged.
-    fn authority_for(&self, manifest: Option<&Manifest>) -> Result<Cow<'_, Authority>, VerifyError> {
-        if let Some(authority) = &self.authority {
-            return Ok(Cow::Borrowed(authority));
-        }
-        let manifest = manifest.cloned().unwrap_or_else(|| Manifest::single(Signer::new(self.key)));
-        Authority::new(self.key, manifest).map(Cow::Owned).ok_or(VerifyError::InvalidSignature)
-    }
-
-    /// Returns the authority learnt from a manifest that came without an upgrade.
-    fn manifest_alone(&self, manifest: Option<Manifest>) -> Result<Option<Authority>, VerifyError> {
-        let Some(manifest) = manifest.filter(|_| self.authority.is_none()) else { return Ok(None) };
-        let authority = Authority::new(self.key, manifest).filter(|authority| !authority.is_compat());
-        authority.map(Some).ok_or(VerifyError::InvalidChecksum)
-    }
-
     fn learn_manifest(&mut self, manifest: Manifest) {
         self.authority = Authority::new(self.key, manifest);
         self.changed.info |= self.authority.is_some();
-    }
-
-    fn stage(&mut self, authority: Option<Authority>, nodes: Vec<Node>, grown: Option<Grown>) {
-        if let Some(authority) = authority {
-            self.authority = Some(authority);
-            self.changed.info = true;
-        }
-        nodes.into_iter().for_each(|node| self.staged.put_node(node));
-        if let Some(grown) = grown {
-            grown.nodes.into_iter().for_each(|node| self.staged.put_node(node));
-            (self.tree, self.signature) = (grown.tree, grown.signature);
-            self.changed.head = true;
-        }
-    }
-
-    /// Returns whether a proof of our own fork, an upgrade from 0, contradicts our tree although it is signed.
-    /// The owner of the core then freezes it.
-    ///
-    /// # Errors
-    /// If the proof does not stand by itself.
-    pub fn conflicts(&self, proof: Proof) -> Result<bool, VerifyError> {
-        let Some(upgrade) = &proof.upgrade else { return Ok(false) };
-        if self.authority.is_none() || proof.fork != self.fork() || self.length() < upgrade.length {
-            return Ok(false);
-        }
-        let (length, hash) = (upgrade.length, verify::hash_at_target(upgrade));
-        if proof.block.is_some() || proof.hash.is_some() || proof.seek.is_some() {
-            return Err(VerifyError::InvalidProof);
-        }
-        reorg::Whole::verify(self, proof)?;
-        let root = |index| self.node(index)?.ok_or(VerifyError::InvalidOperation);
-        let roots: Vec<Node> = flat_tree::full_roots(length).map(root).collect::<Result<_, _>>()?;
-        Ok(tree_hash(&roots) != hash)
-    }
-
-    /// Moves to a higher fork: drops what is behind the common ancestor and takes over the fork's head.
-    ///
-    /// # Errors
-    /// `Stale` if the reorg is not finished or the core has changed since it started.
-    pub fn adopt(&mut self, reorg: Reorg) -> Result<Adopted, VerifyError> {
-        if self.frozen {
-            return Err(VerifyError::Frozen);
-        }
-        if !reorg.is_finished() || reorg.base != (self.fork(), self.length()) {
-            return Err(VerifyError::Stale);
-        }
-        let adopted = Adopted { ancestor: reorg.ancestor, old_length: self.length() };
-        self.drop_from(reorg.ancestor);
-        reorg.nodes.into_values().for_each(|node| self.staged.put_node(node));
-        (self.tree, self.signature) = (reorg.tree, reorg.signature);
-        if self.authority.is_none() {
-            self.authority = Some(reorg.authority);
-            self.changed.info = true;
-        }
-        Ok(adopted)
     }
 
     /// Returns roughly how many bytes were staged since the last [`take_changes`](Self::take_changes).
@@ -586,7 +306,7 @@ impl Core {
 
     /// Says that what [`take_changes`](Self::take_changes) returned last is in the store now.
     pub fn committed(&mut self) {
-        self.staged.committed();
+        self.staged.committed(self.cache.get_mut());
         self.bitfield.committed();
         self.handed = Rows::default();
     }
@@ -597,35 +317,5 @@ impl Core {
 
     fn prologue(&self) -> Option<&Prologue> {
         self.authority.as_ref().and_then(Authority::prologue)
-    }
-}
-
-/// A longer tree, not yet the core's own.
-struct Grown {
-    tree: Tree,
-    nodes: Vec<Node>,
-    top: Option<Node>,
-    signature: Vec<u8>,
-}
-
-impl Blocks for Core {
-    type Error = AppendError;
-
-    fn length(&self) -> u64 {
-        self.length()
-    }
-
-    fn block(&self, index: u64) -> Result<Option<Bytes>, AppendError> {
-        Ok(self.block(index)?)
-    }
-}
-
-impl AppendBlocks for Core {
-    fn byte_length(&self) -> u64 {
-        self.byte_length()
-    }
-
-    fn append(&mut self, blocks: &[Bytes]) -> Result<u64, AppendError> {
-        self.append(blocks)
     }
 }

@@ -26,6 +26,15 @@ pub struct Reorg {
     want: Option<Want>,
 }
 
+/// What the adoption of a higher fork changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// The blocks both histories have in common; those behind were dropped.
+    pub ancestor: u64,
+    /// The length before.
+    pub old_length: u64,
+}
+
 /// What would show where within a differing subtree the difference lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Want {
@@ -136,6 +145,30 @@ impl Reorg {
         let depth = u64::from(flat_tree::depth(diff.index));
         (self.diff, self.ancestor) = (Some(diff), start);
         self.want = (depth > 0 && start < end).then_some(Want { blocks: start..end, nodes: depth });
+    }
+}
+
+impl Core {
+    /// Moves to a higher fork: drops what is behind the common ancestor and takes over the fork's head.
+    ///
+    /// # Errors
+    /// `Stale` if the reorg is not finished or the core has changed since it started.
+    pub fn adopt(&mut self, reorg: Reorg) -> Result<Adopted, VerifyError> {
+        if self.frozen {
+            return Err(VerifyError::Frozen);
+        }
+        if !reorg.is_finished() || reorg.base != (self.fork(), self.length()) {
+            return Err(VerifyError::Stale);
+        }
+        let adopted = Adopted { ancestor: reorg.ancestor, old_length: self.length() };
+        self.drop_from(reorg.ancestor);
+        reorg.nodes.into_values().for_each(|node| self.staged.put_node(node));
+        (self.tree, self.signature) = (reorg.tree, reorg.signature);
+        if self.authority.is_none() {
+            self.authority = Some(reorg.authority);
+            self.changed.info = true;
+        }
+        Ok(adopted)
     }
 }
 

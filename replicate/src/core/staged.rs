@@ -1,14 +1,10 @@
 //! Changes of one core that are not committed yet, laid over the store so that reads see them.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "looked up by index for every block, and never iterated where order shows"
-)]
-
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::cache::NodeCache;
 use super::flat_tree;
 use crate::Node;
 
@@ -20,12 +16,11 @@ struct Layer {
     blocks: BTreeMap<u64, Bytes>,
 }
 
-/// The changes to come, those handed out for a commit, and nodes that were committed lately.
+/// The changes to come, and those handed out for a commit.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     next: Layer,
     handed: Layer,
-    recent: HashMap<u64, Node>,
     bytes: usize,
 }
 
@@ -53,7 +48,6 @@ impl Staged {
 
     pub(super) fn truncate(&mut self, length: u64) {
         self.next.truncate(length);
-        self.recent.retain(|index, _| flat_tree::is_below(*index, length));
     }
 
     pub(super) fn node(&self, index: u64) -> Found<Node> {
@@ -63,7 +57,7 @@ impl Staged {
                 found => return found,
             }
         }
-        self.recent.get(&index).map_or(Found::Below, |node| Found::Here(*node))
+        Found::Below
     }
 
     pub(super) fn block(&self, index: u64) -> Found<Bytes> {
@@ -95,14 +89,12 @@ impl Staged {
     }
 
     /// Forgets what was handed out, but keeps its nodes at hand.
-    pub(super) fn committed(&mut self) {
+    pub(super) fn committed(&mut self, cache: &mut NodeCache) {
         let handed = std::mem::take(&mut self.handed);
-        if self.recent.len() + handed.nodes.len() > RECENT_MAX {
-            self.recent.clear();
+        if handed.truncate.is_some() {
+            cache.clear();
         }
-        let length = self.next.truncate.unwrap_or(u64::MAX >> 1);
-        let nodes = handed.nodes.into_iter().filter(|(index, _)| flat_tree::is_below(*index, length));
-        self.recent.extend(nodes.take(RECENT_MAX));
+        handed.nodes.into_iter().for_each(|(index, node)| cache.put(index, Some(node)));
     }
 }
 
@@ -145,6 +137,3 @@ impl Layer {
         }
     }
 }
-
-/// Most nodes kept at hand after their commit: about a mebibyte a core, the paths of the last blocks.
-const RECENT_MAX: usize = 16_384;

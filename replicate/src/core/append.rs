@@ -1,0 +1,90 @@
+//! Writes a core: appends blocks, and truncates to a higher fork.
+//!
+//! Source: npm hypercore 11.37, `lib/session-state.js` (`append`, `truncate`).
+
+use bytes::Bytes;
+
+use super::tree::LENGTH_MAX;
+use super::{AppendError, Core, Tree, flat_tree};
+use crate::{AppendBlocks, Blocks, Node};
+
+impl Core {
+    /// Appends blocks in order under one signature, and returns the new length.
+    ///
+    /// # Errors
+    /// If the core cannot be written or would grow too large; then nothing is appended.
+    pub fn append(&mut self, blocks: &[Bytes]) -> Result<u64, AppendError> {
+        if blocks.is_empty() && self.writable() {
+            return Ok(self.length());
+        }
+        let (mut tree, mut nodes) = (self.tree.clone(), Vec::with_capacity(2 * blocks.len()));
+        for block in blocks {
+            tree.append(block, &mut nodes).map_err(|_| AppendError::TooLarge)?;
+        }
+        self.signature = self.sign(&tree)?;
+        let start = self.length();
+        nodes.into_iter().for_each(|node| self.staged.put_node(node));
+        for (index, block) in (start..).zip(blocks) {
+            self.staged.put_block(index, block.clone());
+        }
+        self.bitfield.set_range(start..tree.length);
+        self.tree = tree;
+        self.changed.head = true;
+        Ok(self.length())
+    }
+
+    /// Drops all blocks from `length` on and moves to a higher fork, by default the next one.
+    ///
+    /// # Errors
+    /// If the core cannot be written, or the length or the fork does not fit; then nothing is dropped.
+    pub fn truncate(&mut self, length: u64, fork: Option<u64>) -> Result<(), AppendError> {
+        let fork = fork.unwrap_or(self.fork() + 1);
+        if length > self.length() {
+            return Err(AppendError::NotShorter { length: self.length(), wanted: length });
+        }
+        if fork <= self.fork() || fork > LENGTH_MAX {
+            return Err(AppendError::NotHigher { fork: self.fork(), wanted: fork });
+        }
+        let root = |index| self.node(index)?.ok_or(AppendError::NodeMissing { index });
+        let roots: Vec<Node> = flat_tree::full_roots(length).map(root).collect::<Result<_, _>>()?;
+        let byte_length = roots.iter().map(|root| root.size).sum();
+        let tree = Tree { fork, length, byte_length, roots };
+        self.signature = self.sign(&tree)?;
+        self.drop_from(length);
+        self.tree = tree;
+        Ok(())
+    }
+
+    fn sign(&self, tree: &Tree) -> Result<Vec<u8>, AppendError> {
+        if self.frozen {
+            return Err(AppendError::Frozen);
+        }
+        let (signer, authority) = self.signer.as_ref().zip(self.authority.as_ref()).ok_or(AppendError::NotWritable)?;
+        match authority.prologue() {
+            Some(prologue) if tree.length < prologue.length => Err(AppendError::Prologue { prologue: prologue.length }),
+            _ => authority.sign(tree, signer).ok_or(AppendError::NotWritable),
+        }
+    }
+}
+
+impl Blocks for Core {
+    type Error = AppendError;
+
+    fn length(&self) -> u64 {
+        self.length()
+    }
+
+    fn block(&self, index: u64) -> Result<Option<Bytes>, AppendError> {
+        Ok(self.block(index)?)
+    }
+}
+
+impl AppendBlocks for Core {
+    fn byte_length(&self) -> u64 {
+        self.byte_length()
+    }
+
+    fn append(&mut self, blocks: &[Bytes]) -> Result<u64, AppendError> {
+        self.append(blocks)
+    }
+}
