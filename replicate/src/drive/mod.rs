@@ -18,7 +18,7 @@ use crate::{AppendBlocks, Blocks};
 
 pub use self::blobs::{BlobError, BlobReader, BlobWriter};
 pub use self::entry::{BlobId, Entry};
-pub use self::keys::blobs_namespace;
+pub use self::keys::blobs_manifest;
 pub use self::path::{InvalidPath, normalize};
 
 /// An entry with its name.
@@ -195,7 +195,7 @@ impl Diff {
 
 /// Returns the key of the blobs core if the drive's header names one, which drives without a manifest do.
 ///
-/// Else it follows from the drive's manifest, see [`blobs_namespace`].
+/// Else it follows from the drive's manifest, see [`blobs_manifest`].
 pub fn content_key<B: Blocks>(db: &B) -> Result<Need<Option<PublicKey>>, DriveError> {
     let header = match bee::header(db)? {
         Need::Ready(header) => header,
@@ -233,7 +233,7 @@ fn invalid(path: &str, source: InvalidPath) -> DriveError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bee::tests::{Held, ready};
+    use crate::bee::held::{Held, ready};
 
     fn put(path: &str, byte_length: u64) -> Edit {
         let entry = Entry::file(BlobId { byte_length, ..BlobId::default() });
