@@ -154,6 +154,14 @@ const VERBS = {
     return info(core)
   },
 
+  // {message, fields} -> {peers}: one message to every peer as it is, however hostile. The message's name as hypercore
+  // has it (range, want, request, cancel, sync, data ...), its fields those of its encoding.
+  async send (core, { message, fields }) {
+    const wire = 'wire' + message[0].toUpperCase() + message.slice(1)
+    for (const peer of core.peers) peer[wire].send(fields)
+    return { peers: core.peers.length }
+  },
+
   async close (core) {
     await core.close()
   }

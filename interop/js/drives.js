@@ -112,6 +112,12 @@ const VERBS = {
     return bytes && { hex: bytes.toString('hex') }
   },
 
+  // Asks the connected peers for the newest version -> info.
+  async update (drive) {
+    await drive.update({ wait: true })
+    return info(drive)
+  },
+
   // Fetches every entry and every blob of the newest version -> info.
   async download (drive) {
     await drive.download('/').done()

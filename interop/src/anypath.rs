@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
+use anypath_wire::{Address, Link};
 use serde_json::Value;
 
 use crate::Process;
+use crate::content::hex;
 
 /// A running `anypath --json`.
+///
+/// Its events are read only while something waits for them; a pipe holds some hundreds of them.
 #[derive(Debug)]
 pub struct Anypath {
     process: Process,
@@ -29,13 +33,41 @@ pub struct Finished {
 }
 
 impl Anypath {
-    /// Starts the program with `--json --store STORE` and the arguments. Nothing outside `store` is its own: the home
-    /// folder and the platform's data folders lie inside it too.
+    /// Starts the program with `--json --store STORE` and the arguments. The home folder and the platform's data
+    /// folders are one beside the store (`STORE.home`), so that nothing of the person who runs the tests is touched.
     pub fn start<S: AsRef<OsStr>>(store: &Path, arguments: impl IntoIterator<Item = S>) -> Result<Self> {
-        let binary = binary()?;
-        let home = store.join("home");
+        Self::start_command(store, Command::new(binary()?), arguments)
+    }
+
+    /// Starts it where a folder is a file system of `bytes` of its own, gone at the end. `None` where that cannot be
+    /// had without being root.
+    pub fn start_on_small_disk<S: AsRef<OsStr>>(
+        store: &Path,
+        folder: &Path,
+        bytes: u64,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Option<Self>> {
+        let script = format!("mount -t tmpfs -o size={bytes} none \"$0\" && exec \"$@\"");
+        let unshare = || {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c", &script]).arg(folder);
+            command
+        };
+        if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+            return Ok(None);
+        }
+        let mut command = unshare();
+        command.arg(binary()?);
+        Self::start_command(store, command, arguments).map(Some)
+    }
+
+    fn start_command<S: AsRef<OsStr>>(
+        store: &Path,
+        mut command: Command,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        let home = store.with_extension("home");
         std::fs::create_dir_all(&home)?;
-        let mut command = Command::new(&binary);
         command.args(arguments).arg("--json").arg("--store").arg(store);
         for variable in ["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"] {
             command.env(variable, &home);
@@ -67,6 +99,14 @@ impl Anypath {
                 let events = self.events.len();
                 bail!(self.process.failure(&format!("ended ({status}) after {events} events without {event:?}")));
             }
+        }
+    }
+
+    /// Returns the first event of that name, whether it was waited for before or is still to come.
+    pub fn first(&mut self, event: &str) -> Result<Value> {
+        match self.events.iter().find(|known| known["event"] == event) {
+            Some(known) => Ok(known.clone()),
+            None => self.wait_for(event),
         }
     }
 
@@ -137,6 +177,13 @@ impl Finished {
         Ok(self)
     }
 
+    /// Returns the names that `problem` events say were left out, with their codes, in order.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let problems = self.events.iter().filter(|event| event["event"] == "problem");
+        problems.map(|event| (text(event, "name"), text(event, "code"))).collect()
+    }
+
     /// Fails unless the run ended with `code`, an `error` event and the same sentence for people, free of panics.
     /// Returns the sentence.
     pub fn expect_sentence(&self, code: i32) -> Result<String> {
@@ -145,6 +192,47 @@ impl Finished {
             bail!("not one sentence: {message:?}\n--- its stderr ---\n{}", self.stderr);
         }
         Ok(message.to_owned())
+    }
+}
+
+/// A running `anypath share`, listening on a free port of this machine.
+#[derive(Debug)]
+pub struct Share {
+    /// The process.
+    pub program: Anypath,
+    /// What it printed for others to clone.
+    pub link: String,
+    /// The drive's key in hexadecimal.
+    pub key: String,
+    /// The port on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Share {
+    /// Shares a folder and waits until it is served.
+    pub fn start(store: &Path, folder: &Path, options: &[&str]) -> Result<Self> {
+        Self::start_at(store, folder, 0, options)
+    }
+
+    /// The same at a port of choice.
+    pub fn start_at(store: &Path, folder: &Path, port: u16, options: &[&str]) -> Result<Self> {
+        let listen = format!("tcp://127.0.0.1:{port}");
+        let folder = folder.to_str().context("a test's folder is UTF-8")?;
+        let mut program = Anypath::start(store, ["share", folder, "--listen", &listen].iter().chain(options))?;
+        let listening = program.first("listening")?;
+        let address: Address = listening["address"].as_str().context("listening without an address")?.parse()?;
+        let shared = program.first("shared")?;
+        let link = shared["link"].as_str().context("shared without a link")?.to_owned();
+        let key = hex(&link.parse::<Link>()?.key.0);
+        Ok(Self { program, link, key, port: address.port })
+    }
+
+    /// Interrupts it and waits for its end, which must be in order.
+    pub fn stop(self) -> Result<Finished> {
+        self.program.interrupt()?;
+        let finished = self.program.finish()?;
+        finished.expect_code(130)?;
+        Ok(finished)
     }
 }
 

@@ -101,7 +101,7 @@ impl JsPeer {
         }
     }
 
-    fn call<T: DeserializeOwned>(&mut self, verb: &str, fields: Value) -> Result<T> {
+    pub(crate) fn call<T: DeserializeOwned>(&mut self, verb: &str, fields: Value) -> Result<T> {
         let answer = self.ask(verb, fields)?;
         Ok(serde_json::from_value(answer)?)
     }

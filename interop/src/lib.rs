@@ -8,14 +8,16 @@ mod anypath;
 mod cast;
 pub mod content;
 pub mod folder;
+mod js_drive;
 mod js_peer;
 mod peer;
 mod process;
 mod rust_peer;
 mod skip;
 
-pub use anypath::{Anypath, Finished};
+pub use anypath::{Anypath, Finished, Share};
 pub use cast::{Cast, Kind};
+pub use js_drive::DriveInfo;
 pub use js_peer::JsPeer;
 pub use peer::{Blocks, CoreInfo, CoreSpec, Manifest, Peer, Until};
 pub use process::Process;

@@ -1,4 +1,5 @@
 //! Bees as JavaScript wrote them: the same operations must give the same blocks, and be read alike.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::convert::Infallible;
 use std::ops::Bound;

@@ -1,4 +1,5 @@
 //! Compact encoding against npm compact-encoding: every value encodes to the recorded bytes and decodes from them.
+#![allow(clippy::unwrap_used)]
 
 use anypath_replicate::messages::{Bitfield, Message};
 use anypath_wire::{Decoder, Encode};

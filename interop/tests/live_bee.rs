@@ -58,7 +58,7 @@ type Changes = Vec<(String, Option<Value>)>;
 
 /// Puts, overwrites and deletions that split, merge and empty nodes: round 5 deletes nearly everything.
 fn changes(round: u32) -> Changes {
-    let numbers = (0..400u32).filter(move |number| (number * 7 + round * 3) % 4 == 0);
+    let numbers = (0..400u32).filter(move |number| (number * 7 + round * 3).is_multiple_of(4));
     let change = |number: u32| match (round, (number + round) % 3) {
         (5, _) => (name(number), None),
         (1.., 0) => (name(number), None),

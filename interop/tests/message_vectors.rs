@@ -1,4 +1,5 @@
 //! The messages of a core's channel against npm hypercore: every one encodes to the recorded bytes and decodes from them.
+#![allow(clippy::unwrap_used)]
 
 use anypath_replicate::messages::{
     Bitfield, DataMessage, Handshake, Message, Range, RequestMessage, SyncState, Want, capability,

@@ -1,4 +1,5 @@
 //! Channels against npm protomux: the recorded frames are written byte for byte, and read as what was meant.
+#![allow(clippy::unwrap_used)]
 
 use anypath_replicate::messages::{Handshake, Message, capability};
 use anypath_replicate::mux::{Channel, CloseReason, Event, Mux, Protocol};

@@ -4,6 +4,7 @@
 
 pub mod bee;
 pub mod core;
+pub mod corestore;
 pub mod drive;
 pub mod messages;
 pub mod mux;

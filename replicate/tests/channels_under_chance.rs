@@ -1,4 +1,5 @@
 //! Channels under random interleavings and random bytes: order holds, and nothing that arrives makes a panic.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,5 @@
 //! Fetches a core from a peer that listens on TCP: `fetch_core KEY tcp://HOST:PORT FOLDER`.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "an example is a program")]
 
 use std::error::Error;
 use std::sync::Arc;

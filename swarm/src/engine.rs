@@ -27,6 +27,8 @@ pub struct Stopped {
 pub(crate) enum Job {
     /// Run this; it may be told the outcome after the next commit.
     Call(Box<dyn FnOnce(&mut Replicator) -> Reply + Send>),
+    /// Run this, which changes nothing, and let it tell the outcome itself.
+    Read(Box<dyn FnOnce(&Replicator) + Send>),
     /// A connection has shaken hands; frames for it go into `frames`, and `gone` tells if it must end.
     Connect {
         handshake: Handshake,
@@ -73,6 +75,17 @@ impl EngineHandle {
     /// Hands in a job; waits while the engine is behind.
     pub(crate) async fn send(&self, job: Job) -> Result<(), Stopped> {
         self.jobs.send(job).await.map_err(|_| Stopped::new())
+    }
+
+    /// Runs `f` on the engine and returns what it returned.
+    pub(crate) async fn read<R, F>(&self, f: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Replicator) -> R + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Job::Read(Box::new(move |replicator| drop(sender.send(f(replicator)))))).await?;
+        receiver.await.map_err(|_| Stopped::new())
     }
 
     /// Returns whether the engine has ended.
@@ -155,6 +168,7 @@ impl Engine {
                 let reply = call(&mut self.replicator);
                 self.replies.push(reply);
             }
+            Job::Read(read) => read(&self.replicator),
             Job::Connect { handshake, frames, gone, id } => {
                 let peer = self.replicator.connect(handshake);
                 self.peers.insert(peer, Peer { frames, gone, unwritten: 0, spare: Vec::new() });

@@ -92,6 +92,18 @@ impl Node {
         self.shared.engine.call(f).await
     }
 
+    /// Runs `f`, which only looks, and returns what it returned at once; it may see what is not committed yet.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn read<R, F>(&self, f: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Replicator) -> R + Send + 'static,
+    {
+        self.shared.engine.read(f).await
+    }
+
     /// Commits everything, ends all connections properly and lets go of the store.
     ///
     /// # Errors

@@ -308,7 +308,7 @@ impl Core {
     pub fn seek(&self, bytes: u64) -> Result<Option<(u64, u64)>, StoreError> {
         let mut bytes = bytes;
         for root in &self.tree.roots {
-            if bytes < root.size {
+            if bytes < root.size || bytes == 0 {
                 return self.seek_below(root.index, bytes);
             }
             bytes -= root.size;

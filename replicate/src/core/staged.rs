@@ -1,5 +1,10 @@
 //! Changes of one core that are not committed yet, laid over the store so that reads see them.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "looked up by index for every block, and never iterated where order shows"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;

@@ -97,7 +97,8 @@ pub(super) fn check_asked(proof: &Proof, asked: &Request) -> Result<(), VerifyEr
 /// Returns the length an upgrade proof leads to, its additional nodes included.
 pub(super) fn target(upgrade: &UpgradeProof) -> u64 {
     let last = upgrade.additional_nodes.last().filter(|node| node.index <= flat_tree::INDEX_MAX);
-    last.map_or(upgrade.start + upgrade.length, |node| flat_tree::last_leaf(node.index) / 2 + 1)
+    let length = last.map_or(0, |node| flat_tree::last_leaf(node.index) / 2 + 1);
+    length.max(upgrade.start + upgrade.length)
 }
 
 /// Returns the hash of the tree at `start + length` if the proof starts at 0 and lists its roots.

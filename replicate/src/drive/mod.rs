@@ -18,7 +18,7 @@ use crate::{AppendBlocks, Blocks};
 
 pub use self::blobs::{BlobError, BlobReader, BlobWriter};
 pub use self::entry::{BlobId, Entry};
-pub use self::keys::blobs_manifest;
+pub use self::keys::blobs_namespace;
 pub use self::path::{InvalidPath, normalize};
 
 /// An entry with its name.
@@ -200,7 +200,7 @@ impl Diff {
 
 /// Returns the key of the blobs core if the drive's header names one, which drives without a manifest do.
 ///
-/// Else it follows from the drive's manifest, see [`blobs_manifest`].
+/// Else it follows from the drive's manifest, see [`blobs_namespace`].
 pub fn content_key<B: Blocks>(db: &B) -> Result<Need<Option<PublicKey>>, DriveError> {
     let header = match bee::header(db)? {
         Need::Ready(header) => header,

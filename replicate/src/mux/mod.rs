@@ -337,7 +337,7 @@ impl Mux {
         let remote = body.uint()?;
         let protocol = short(body.string()?)?;
         let id = short(body.buffer()?)?;
-        if self.outbox.rejects() > REJECTS_QUEUED_MAX {
+        if self.outbox.control_bytes() > CONTROL_BYTES_QUEUED_MAX {
             return Err(Misbehaviour::NotReading);
         }
         if remote == CONTROL {
@@ -350,7 +350,12 @@ impl Mux {
         Ok(match opened {
             Answer::Paired(channel, handshake) => Some(Event::Opened { channel, handshake }),
             Answer::Offered => Some(Event::Offered { protocol: protocol.to_owned(), id: id.to_vec() }),
-            Answer::Ignored => None,
+            Answer::GivenUp(index) => {
+                // The reference overlooks a close that comes while it makes up its mind about the
+                // open, and would then take the next open with this id for a breach of the rules.
+                self.outbox.push_control(CLOSE, |out| out.uint(wire_id(index)));
+                None
+            }
         })
     }
 }
@@ -385,5 +390,6 @@ const CLOSE: u64 = 3;
 const NAME_BYTES_MAX: usize = 1024;
 /// Longest handshake that we send, in bytes; those in use have some 40.
 const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
-/// Rejects that wait to be sent: as many as a peer can have channels, since it must wait for them to use an id again.
-const REJECTS_QUEUED_MAX: usize = pairing::CHANNELS_MAX;
+/// Opens, rejects and closes that wait to be sent, in bytes of memory: some 200,000, which is more
+/// than the answers to all channels that a peer can have at once.
+const CONTROL_BYTES_QUEUED_MAX: usize = 32 * 1024 * 1024;

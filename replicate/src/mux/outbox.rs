@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use anypath_wire::Encode;
 use bytes::Bytes;
 
-use crate::mux::{BATCH, CONTROL, REJECT, SendError};
+use crate::mux::{BATCH, CONTROL, SendError};
 
 /// Messages in the order in which they were sent, over all channels.
 ///
@@ -17,7 +17,7 @@ pub(super) struct Outbox {
     bytes: Vec<u8>,
     read: usize,
     queued: usize,
-    rejects: usize,
+    control_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -34,6 +34,10 @@ impl Queued {
     fn bytes(&self) -> usize {
         self.length + self.value.len()
     }
+
+    fn control_bytes(&self) -> usize {
+        if self.channel == CONTROL { size_of::<Self>() + self.length } else { 0 }
+    }
 }
 
 impl Outbox {
@@ -42,9 +46,9 @@ impl Outbox {
         self.queued
     }
 
-    /// Returns how many rejects wait.
-    pub(super) fn rejects(&self) -> usize {
-        self.rejects
+    /// Returns how much memory the control messages take that wait.
+    pub(super) fn control_bytes(&self) -> usize {
+        self.control_bytes
     }
 
     /// Queues a control message.
@@ -54,7 +58,6 @@ impl Outbox {
     pub(super) fn push_control(&mut self, kind: u64, body: impl FnOnce(&mut Vec<u8>)) {
         let pushed = self.push(CONTROL, kind, Bytes::new(), body, |_| ());
         assert!(pushed.is_ok(), "a control message that no frame can carry");
-        self.rejects += usize::from(kind == REJECT);
     }
 
     /// Queues a message whose body is `before`, `value`, `after`.
@@ -78,6 +81,7 @@ impl Outbox {
             return Err(SendError::TooLong { bytes: message.bytes(), bytes_max: MESSAGE_BYTES_MAX });
         }
         self.queued += message.bytes();
+        self.control_bytes += message.control_bytes();
         self.messages.push_back(message);
         Ok(())
     }
@@ -123,9 +127,9 @@ impl Outbox {
         out.raw(before);
         out.raw(&message.value);
         out.raw(after);
-        self.rejects -= usize::from(message.channel == CONTROL && u64::from(before[0]) == REJECT);
         self.read += message.length;
         self.queued -= message.bytes();
+        self.control_bytes -= message.control_bytes();
     }
 
     /// Forgets what was read, once that is at least as much as what is left to move.

@@ -22,7 +22,8 @@ pub(super) enum Step {
 pub(super) enum Answer {
     Paired(Channel, Bytes),
     Offered,
-    Ignored,
+    /// It answers an open of ours that we closed meanwhile.
+    GivenUp(u32),
 }
 
 /// Both ends' channels, by index (the id on the wire, less one).
@@ -168,7 +169,7 @@ impl Pairing {
         let slot = self.slot(index);
         if matches!(slot.local, Local::Abandoned(_)) {
             self.release(index);
-            return Ok(Answer::Ignored);
+            return Ok(Answer::GivenUp(index));
         }
         slot.local = Local::Paired(remote);
         let channel = Channel { index, generation: slot.generation };
@@ -331,7 +332,7 @@ fn pop(queues: &mut BTreeMap<Name, VecDeque<u32>>, name: &Name) -> Option<u32> {
 }
 
 /// Channels that a peer may have at once.
-pub(super) const CHANNELS_MAX: usize = 1 << 16;
+const CHANNELS_MAX: usize = 1 << 16;
 /// Bytes of messages kept for unanswered offers before reading stops; the reference's figure.
 const BUFFERED_BYTES_MAX: usize = 32 * 1024;
 /// What a kept message or offer counts beyond its bytes; the reference's figure.

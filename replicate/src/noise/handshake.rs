@@ -35,11 +35,12 @@ impl XxHandshake {
     /// Starts a handshake; `ephemeral_seed` must be fresh randomness for every connection.
     pub fn new(role: Role, identity: &KeyPair, ephemeral_seed: [u8; 32]) -> Self {
         let mut noise = NoiseHandshake::xx(role, b"", identity, ephemeral_seed);
+        // Out of turn for the responder, who waits.
         let outbox = noise.write(b"").ok().map(frame);
         Self { noise, outbox }
     }
 
-    /// Takes the body of a frame from the peer (as cut by [`Frames`](super::Frames)).
+    /// Takes the body of a frame from the peer (as cut by [`Frames`](super::Frames)); a payload in it is ignored.
     ///
     /// # Errors
     /// Any error is final for the connection.
@@ -296,12 +297,27 @@ mod tests {
         assert!(a.handle_frame(&second[3..]).is_ok());
     }
 
-    /// Points no honest peer sends: the identity, one of order 8, a non-point.
+    #[test]
+    fn garbage_of_any_length_is_an_error() {
+        let (mut a, mut b) = ends();
+        b.handle_frame(&a.poll_frame().unwrap()[3..]).unwrap();
+        for bytes in 0..300_usize {
+            let garbage: Vec<u8> = (0..bytes).map(|at| (at * at * 31 + bytes * 7) as u8).collect();
+            assert!(a.handle_frame(&garbage).is_err(), "{bytes}");
+            assert!(b.handle_frame(&garbage).is_err(), "{bytes}");
+            assert!(ik().1.read(&garbage).is_err(), "{bytes}");
+        }
+        assert!(a.finished().is_none() && b.finished().is_none());
+    }
+
+    /// No honest peer sends these: the identity, its second encoding, a point of order 4, no point at all.
     #[test]
     fn an_unsound_key_is_refused() {
         let mut identity = [0; 32];
         identity[0] = 1;
-        for key in [identity, [0; 32], [2; 32]] {
+        let mut negative_zero = identity;
+        negative_zero[31] = 0x80;
+        for key in [identity, negative_zero, [0; 32], [2; 32]] {
             let (_, mut b) = ends();
             assert_eq!(b.handle_frame(&key), Err(HandshakeError::WeakKey));
             let mut ik = NoiseHandshake::ik_initiator(PublicKey(key), b"", &pair(1), [11; 32]);

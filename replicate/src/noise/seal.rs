@@ -269,6 +269,14 @@ mod tests {
     }
 
     #[test]
+    fn garbage_of_any_length_is_an_error() {
+        for bytes in 0..300_usize {
+            let garbage: Vec<u8> = (0..bytes).map(|at| (at * at * 31 + bytes * 7) as u8).collect();
+            assert!(ends().1.open(BytesMut::from(&garbage[..])).is_err(), "{bytes}");
+        }
+    }
+
+    #[test]
     fn a_repeated_or_missing_message_is_an_error() {
         let (mut sealer, mut opener) = ends();
         let frames: Vec<_> = (0..3).map(|byte| body(&seal(&mut sealer, &[byte]))).collect();

@@ -152,11 +152,9 @@ impl Exchange {
 
     /// Forgets a peer; what it was asked for goes to others.
     pub(super) fn remove_peer(&mut self, id: PeerId) -> Result<(), StoreError> {
-        if let Some(mut peer) = self.peers.remove(&id) {
-            self.ready.remove(&id);
-            let lost = peer.window.drain();
-            lost.iter().for_each(|pending| self.release(pending));
-        }
+        self.give_back_all(id);
+        self.peers.remove(&id);
+        self.ready.remove(&id);
         if self.upgrading == Some(id) {
             self.upgrading = None;
         }

@@ -1,13 +1,13 @@
-//! Asking: which block of which peer next, and what becomes of the answers.
+//! Asking: which block of which peer next.
 
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Head, Misbehaviour};
+use super::exchange::{Exchange, Head};
 use super::peer::{Peer, Pending};
 use super::wants::REGION_MAX;
-use crate::core::{VerifyError, flat_tree};
+use crate::core::flat_tree;
 use crate::messages::{Message, Want};
 use crate::store::StoreError;
-use crate::{BlockRequest, Proof, Request};
+use crate::{BlockRequest, Request};
 
 impl Exchange {
     /// Fills every peer's window.
@@ -36,100 +36,6 @@ impl Exchange {
             }
         }
         Ok(())
-    }
-
-    /// Takes an answer.
-    pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
-        let Some(pending) = self.peers.get_mut(&id).and_then(|peer| peer.window.take(request)) else { return Ok(()) };
-        self.settle(id, &pending);
-        if proof.fork > self.core.fork() {
-            return Ok(self.handle_reorg_data(id, proof)?);
-        }
-        if proof.fork < self.core.fork() {
-            self.release(&pending);
-            return Ok(self.refill_all()?);
-        }
-        match self.core.accept(proof, &pending.request) {
-            Ok(accepted) => {
-                self.peer(id, |peer| peer.no_data = 0);
-                if let Some(index) = accepted.block {
-                    self.gained.add(index..index + 1);
-                }
-                if accepted.length > accepted.length_before { Ok(self.refill_all()?) } else { Ok(self.refill(id)?) }
-            }
-            Err(VerifyError::Store(error)) => Err(error.into()),
-            Err(error) => Ok(self.refuse(id, &pending, &error)?),
-        }
-    }
-
-    /// Takes the answer that there is none.
-    pub(super) fn handle_no_data(&mut self, id: PeerId, request: u64) -> Result<(), StoreError> {
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let Some(pending) = peer.window.take(request) else { return Ok(()) };
-        peer.no_data += 1;
-        if peer.no_data >= NO_DATA_MAX {
-            peer.paused = true;
-        }
-        if let Some(block) = pending.request.block {
-            // It said it had the block; until it says so again it has not.
-            peer.blocks.set(block.index, block.index + 1, false);
-        }
-        self.settle(id, &pending);
-        self.release(&pending);
-        if pending.fork > self.core.fork() {
-            self.lose_reorganiser(id)?;
-        }
-        self.refill_all()
-    }
-
-    /// Gives back what a lost request had taken, so that any peer may be asked for it.
-    pub(super) fn release(&mut self, pending: &Pending) {
-        let Some(block) = pending.request.block else { return };
-        if pending.fork == self.core.fork() && !self.core.has(block.index) {
-            self.taken.clear_range(block.index..block.index + 1);
-            self.peers.values_mut().for_each(|peer| peer.reconsider(block.index));
-        }
-    }
-
-    /// Starts anew after the core's past has changed.
-    pub(super) fn forget_requests(&mut self) {
-        self.taken = self.core.bitfield().clone();
-        self.upgrading = None;
-        for peer in self.peers.values_mut() {
-            peer.expected.clear();
-            peer.reconsider(0);
-            peer.last_upgradable = None;
-        }
-    }
-
-    /// Notes that a request is no longer in flight.
-    fn settle(&mut self, id: PeerId, pending: &Pending) {
-        if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
-            self.upgrading = None;
-        }
-        if let (Some(block), Some(peer)) = (pending.request.block, self.peers.get_mut(&id)) {
-            for_path(block, |node| {
-                peer.expected.remove(&node);
-            });
-        }
-    }
-
-    fn refuse(&mut self, id: PeerId, pending: &Pending, error: &VerifyError) -> Result<(), StoreError> {
-        self.release(pending);
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        if pending.predicted && matches!(error, VerifyError::InvalidOperation) {
-            peer.predicts = false;
-            return self.refill(id);
-        }
-        tracing::warn!(peer = id.0, core = %self.core.key(), %error, "a peer sent data that does not verify");
-        peer.paused = true;
-        let lost = peer.window.drain();
-        lost.iter().for_each(|pending| self.release(pending));
-        if self.upgrading == Some(id) {
-            self.upgrading = None;
-        }
-        self.events.push_back(ExchangeEvent::Refused(id, Misbehaviour::InvalidData));
-        self.refill_all()
     }
 
     /// Returns the next block below `end` that is wanted, not taken, and held by the peer.
@@ -216,7 +122,7 @@ impl Peer {
 }
 
 /// Calls `f` with the nodes that the answer to a block request brings: siblings, and the parents computed from them.
-fn for_path(block: BlockRequest, mut f: impl FnMut(u64)) {
+pub(super) fn for_path(block: BlockRequest, mut f: impl FnMut(u64)) {
     let mut node = 2 * block.index;
     for _ in 0..block.nodes {
         f(flat_tree::sibling(node));
@@ -235,8 +141,6 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const WINDOW_REQUESTS_MIN: usize = 48;
 /// Most requests in flight, so that small blocks do not cost more memory in bookkeeping than in data.
 const WINDOW_REQUESTS_MAX: usize = 4096;
-/// Answers in a row without data after which a peer is asked nothing more, as in the reference.
-const NO_DATA_MAX: u32 = 32;
 /// Most regions of a peer followed at once; the reference allows 512.
 const REGIONS_WANTED_MAX: usize = 256;
 /// Most gaps looked over in one go, so that a peer full of holes cannot hold up the others.

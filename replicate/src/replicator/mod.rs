@@ -12,6 +12,7 @@
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
+mod answers;
 mod exchange;
 mod fetch;
 mod heads;
@@ -23,6 +24,7 @@ mod reorg;
 mod serve;
 mod wants;
 mod window;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -35,6 +37,7 @@ use thiserror::Error;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::link::Link;
+pub use self::writer::Writer;
 use crate::core::{AppendError, Core, Manifest, OpenError};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
@@ -198,6 +201,11 @@ impl Replicator {
         exchange.gained.add(before..length);
         self.staged.insert(id);
         Ok(length)
+    }
+
+    /// Returns a writable core as a place to append to.
+    pub fn writer(&mut self, id: CoreId) -> Writer<'_> {
+        Writer::new(self, id)
     }
 
     /// Cuts a writable core to `length` blocks, on a new fork (by default the next one); staged until the next commit.

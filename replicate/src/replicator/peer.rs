@@ -7,8 +7,8 @@ use super::ranges::Ranges;
 use super::remote_blocks::RemoteBlocks;
 use super::wants::RemoteWants;
 use super::window::Window;
-use crate::Request;
 use crate::messages::{Message, Range as RangeMessage, RequestMessage, SyncState};
+use crate::{Proof, Request};
 
 /// One peer's end of one core's channel.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) window: Window<Pending>,
     /// Tree nodes that the answers in flight will bring.
     pub(super) expected: BTreeSet<u64>,
+    /// Answers that rely on others which have not come.
+    pub(super) early: Vec<Early>,
     /// Whether requests may rely on `expected`; ends when the peer answers out of order.
     pub(super) predicts: bool,
     /// No block below this one is worth asking this peer for.
@@ -97,6 +99,15 @@ pub(super) struct Pending {
     pub(super) predicted: bool,
 }
 
+/// An answer that cannot be verified yet.
+#[derive(Debug)]
+pub(super) struct Early {
+    /// The request.
+    pub(super) pending: Pending,
+    /// Its answer.
+    pub(super) proof: Proof,
+}
+
 /// One of the peer's requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
@@ -121,6 +132,7 @@ impl Peer {
             last_upgradable: None,
             window: Window::default(),
             expected: BTreeSet::new(),
+            early: Vec::new(),
             predicts: true,
             cursor: 0,
             searching: false,

@@ -120,6 +120,25 @@ mod tests {
         assert!(matches!(&reasons[..], [DialError::Refused { to }] if *to == address(closed)));
     }
 
+    /// Linux answers nothing when a listener's queue is full, as a firewall does that drops what it dislikes.
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_silent_address_does_not_keep_the_next_one_waiting() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = socket.listen(1).unwrap();
+        let at = silent.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(at)).await {
+            queued.push(stream.unwrap());
+            assert!(queued.len() < 16, "the queue never fills");
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let stream = connect_first(vec![at, open], Duration::from_millis(10), &mut Vec::new()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+    }
+
     #[tokio::test]
     async fn when_all_fail_every_reason_is_kept() {
         let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

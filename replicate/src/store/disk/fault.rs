@@ -1,7 +1,6 @@
 //! What goes wrong inside the disk store, before it is known which file to blame.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use redb::{CommitError, DatabaseError, SetDurabilityError, StorageError, TableError, TransactionError};
@@ -16,13 +15,7 @@ pub(super) enum Fault {
     Short { found: u64, expected: u64 },
     BlockTooLong { bytes: usize },
     Io(io::Error),
-    Panicked,
-}
-
-/// Runs what uses the database, which panics over some pages it cannot make sense of: that is damage, no reason to die.
-pub(super) fn sound<T>(run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    // After a panic in a transaction the database refuses the next one, so nothing half-done is ever committed.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Fault::Panicked))
+    Senseless,
 }
 
 impl Fault {
@@ -35,7 +28,7 @@ impl Fault {
             Self::Database(source @ redb::Error::Corrupted(_)) => {
                 StoreError::Damaged { path, damage: Damage::Database(source.into()) }
             }
-            Self::Panicked => StoreError::Damaged { path, damage: Damage::Senseless },
+            Self::Senseless => StoreError::Damaged { path, damage: Damage::Senseless },
             Self::Database(source) => StoreError::Database { path, source: source.into() },
             Self::Row(table) => StoreError::Damaged { path, damage: Damage::Row(table) },
             Self::Short { found, expected } => StoreError::Damaged { path, damage: Damage::Short { found, expected } },

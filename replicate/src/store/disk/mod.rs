@@ -40,13 +40,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable};
 
 use anypath_wire::DiscoveryKey;
 
 use self::block_file::BlockFile;
+use self::database::{Database, Lasting};
 use self::extents::Extent;
-use self::fault::{Fault, sound};
+use self::fault::Fault;
 use self::folder::Folder;
 use self::journal::Journal;
 use self::rows::{BITFIELDS, CORES, EXTENTS, HEADS, INFOS, NODES, Placed, RECORDS, Standing};
@@ -55,6 +56,7 @@ use super::{Batch, Page, Store, StoreError};
 use crate::Node;
 
 mod block_file;
+mod database;
 mod extents;
 mod fault;
 mod folder;
@@ -120,15 +122,15 @@ impl DiskStore {
     /// system refuses.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self, StoreError> {
         let folder = Folder::open(path.as_ref())?;
-        let database = sound(|| open_database(&folder.file(DATABASE), &config)).map_err(folder.fault(DATABASE))?;
-        let standing = sound(|| rows::standing(&database)).map_err(folder.fault(DATABASE))?;
+        let database = Database::open(&folder.file(DATABASE), config.cache_bytes).map_err(folder.fault(DATABASE))?;
+        let standing = database.read(rows::standing).map_err(folder.fault(DATABASE))?;
         if standing.format > rows::FORMAT_KNOWN {
             let (path, found, known) = (path.as_ref().to_owned(), standing.format, rows::FORMAT_KNOWN);
             return Err(StoreError::TooNew { path, found, known });
         }
         let blocks = BlockFile::open(&folder.file(BLOCKS)).map_err(folder.failure(BLOCKS))?;
         let journal = Journal::open(&folder.file(JOURNAL)).map_err(folder.failure(JOURNAL))?;
-        let standing = sound(|| replay(&database, &blocks, &journal, standing)).map_err(folder.fault(DATABASE))?;
+        let standing = replay(&database, &blocks, &journal, standing).map_err(folder.fault(DATABASE))?;
         blocks.check_length(standing.blocks_end).map_err(folder.fault(BLOCKS))?;
         folder.sync()?;
         let files = Arc::new(Files { blocks, journal });
@@ -141,7 +143,7 @@ impl DiskStore {
     }
 
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
-        sound(|| read(&self.database.begin_read()?)).map_err(self.folder.fault(DATABASE))
+        self.database.read(read).map_err(self.folder.fault(DATABASE))
     }
 
     /// Reads what there is of a core that is known.
@@ -159,7 +161,7 @@ impl DiskStore {
     /// Empties the journal into the database, for good.
     fn checkpoint(&self, writer: &mut Writer) -> Result<(), StoreError> {
         self.files.blocks.sync().map_err(self.folder.failure(BLOCKS))?;
-        sound(|| Ok(begin_lasting(&self.database)?.commit()?)).map_err(self.folder.fault(DATABASE))?;
+        self.database.change(Lasting::Now, |_| Ok(())).map_err(self.folder.fault(DATABASE))?;
         self.files.journal.cut(0).map_err(self.folder.failure(JOURNAL))?;
         (writer.journal_end, writer.blocks_bytes) = (0, 0);
         Ok(())
@@ -192,24 +194,17 @@ impl DiskStore {
         }
         Ok(after)
     }
-
-    /// Applies a batch where readers see it, though not for good.
-    fn apply(&self, placed: Placed) -> Result<(), Fault> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(redb::Durability::None)?;
-        rows::apply(&transaction, placed)?;
-        Ok(transaction.commit()?)
-    }
 }
 
 impl Drop for DiskStore {
     /// Settles what is in the journal: closing the database makes it lasting, so the blocks must be so before.
     fn drop(&mut self) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if writer.journal_end > 0
-            && let Err(error) = self.checkpoint(&mut writer)
-        {
-            tracing::error!(%error, "cannot close the store in order");
+        let settled = if writer.journal_end > 0 { self.checkpoint(&mut writer) } else { Ok(()) };
+        drop(writer);
+        if let Err(error) = settled {
+            tracing::error!(%error, "cannot close the store in order: the next opening will");
+            self.database.abandon();
         }
     }
 }
@@ -270,7 +265,9 @@ impl Store for DiskStore {
         let standing = writer.standing.after(&placed);
         let bytes = placed.blocks.bytes;
         let committed = self.write_journal(&placed, writer.journal_end).and_then(|journal_end| {
-            sound(|| self.apply(placed)).map_err(self.folder.fault(DATABASE))?;
+            self.database
+                .change(Lasting::Later, |transaction| rows::apply(transaction, placed))
+                .map_err(self.folder.fault(DATABASE))?;
             Ok(journal_end)
         });
         if committed.is_err() {
@@ -283,24 +280,6 @@ impl Store for DiskStore {
     }
 }
 
-fn open_database(path: &Path, config: &Config) -> Result<Database, Fault> {
-    let file = folder::open_file(path)?;
-    let database = Database::builder().set_cache_size(config.cache_bytes).create_file(file)?;
-    if !rows::exist(&database)? {
-        let transaction = begin_lasting(&database)?;
-        rows::create(&transaction)?;
-        transaction.commit()?;
-    }
-    Ok(database)
-}
-
-/// Begins a transaction that outlives everything once committed, and after which the database opens without a scan.
-fn begin_lasting(database: &Database) -> Result<WriteTransaction, Fault> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
 /// Applies what is in the journal and not in the database, for good, and empties the journal.
 fn replay(
     database: &Database,
@@ -308,20 +287,21 @@ fn replay(
     journal: &Journal,
     mut standing: Standing,
 ) -> Result<Standing, Fault> {
-    let transaction = begin_lasting(database)?;
-    let before = standing;
-    for placed in journal.read(standing.sequence)? {
-        let arrived = placed.blocks.offset == standing.blocks_end && blocks.holds(placed.blocks, placed.checksum)?;
-        if !arrived {
-            tracing::warn!(sequence = placed.sequence, "the last batches did not survive");
-            break;
-        }
-        standing = standing.after(&placed);
-        rows::apply(&transaction, placed)?;
-    }
-    if standing != before {
+    let batches = journal.read(standing.sequence)?;
+    if !batches.is_empty() {
         blocks.sync()?;
-        transaction.commit()?;
+        database.change(Lasting::Now, |transaction| {
+            for placed in batches {
+                let arrived = placed.blocks.offset == standing.blocks_end;
+                if !arrived || !blocks.holds(placed.blocks, placed.checksum)? {
+                    tracing::warn!(sequence = placed.sequence, "the last batches did not survive");
+                    break;
+                }
+                standing = standing.after(&placed);
+                rows::apply(transaction, placed)?;
+            }
+            Ok(())
+        })?;
     }
     // The numbers of batches that did not survive are given again: none of them may be found behind the new ones.
     journal.cut(0)?;

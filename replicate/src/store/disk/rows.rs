@@ -1,8 +1,6 @@
 //! The tables of the database, and how a batch changes them within one transaction.
 
-use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
-};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
 use anypath_wire::DiscoveryKey;
 
@@ -92,15 +90,15 @@ impl Standing {
 }
 
 /// Reads where the store stands.
-pub(super) fn standing(database: &Database) -> Result<Standing, Fault> {
-    let numbers = database.begin_read()?.open_table(NUMBERS)?;
+pub(super) fn standing(transaction: &ReadTransaction) -> Result<Standing, Fault> {
+    let numbers = transaction.open_table(NUMBERS)?;
     let number = |name| numbers.get(name)?.map(|number| number.value()).ok_or(Fault::Row("numbers"));
     Ok(Standing { format: number(FORMAT)?, sequence: number(SEQUENCE)?, blocks_end: number(BLOCKS_END)? })
 }
 
 /// Returns whether the tables have been made.
-pub(super) fn exist(database: &Database) -> Result<bool, Fault> {
-    Ok(database.begin_read()?.list_tables()?.next().is_some())
+pub(super) fn exist(transaction: &ReadTransaction) -> Result<bool, Fault> {
+    Ok(transaction.list_tables()?.next().is_some())
 }
 
 /// Makes every table of an empty store.
