@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use anypath_replicate::bee::{Bee, Change, Diff, Entry, Need, Range, header, operation};
 use anypath_replicate::{AppendBlocks, Blocks};
+use anypath_wire::hash_all;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -53,6 +54,26 @@ fn the_same_operations_give_the_same_blocks() {
 }
 
 #[test]
+fn thousands_of_random_operations_give_the_same_blocks() {
+    let vector: Value = serde_json::from_str(include_str!("../vectors/hyperbee-random.json")).unwrap();
+    for case in array(&vector["cases"]) {
+        let parameter = |name: &str| case[name].as_u64().unwrap() as u32;
+        let mut dice = Dice(parameter("seed"));
+        let (mut core, mut bee) = (Core::default(), Bee::default());
+        for _ in 0..parameter("commits") {
+            let batched = dice.roll(100) < parameter("batch_percent");
+            let count = if batched { 1 + dice.roll(60) } else { 1 };
+            let random = |_| random_change(&mut dice, parameter("keys"), parameter("delete_percent"));
+            let changes: Vec<Change> = (0..count).map(random).collect();
+            ready(bee.apply(&mut core, &changes).unwrap());
+        }
+        assert_eq!(core.length(), case["blocks"], "seed {}", case["seed"]);
+        let blocks: Vec<&[u8]> = core.0.iter().map(|block| &block[..]).collect();
+        assert_eq!(HEXLOWER.encode(&hash_all(&blocks)), text(&case["hash"]), "seed {}", case["seed"]);
+    }
+}
+
+#[test]
 fn their_blocks_are_read_as_they_read_them() {
     let vector = hyperbee();
     let core = Core(array(&vector["blocks"]).iter().map(hex).collect());
@@ -94,6 +115,26 @@ fn versions_differ_as_they_do_for_them() {
     let theirs =
         array(&vector["diffAgainstVersion20"]).iter().map(|found| (side(&found["left"]), side(&found["right"])));
     assert_eq!(ours, theirs.collect::<Vec<_>>());
+}
+
+/// The random numbers the vectors were made with.
+struct Dice(u32);
+
+impl Dice {
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0 % sides
+    }
+}
+
+fn random_change(dice: &mut Dice, keys: u32, delete_percent: u32) -> Change {
+    let key = format!("k{}", dice.roll(keys)).into();
+    if dice.roll(100) < delete_percent {
+        return Change::Delete { key };
+    }
+    Change::Put { key, value: format!("v{}", dice.roll(1000)).into() }
 }
 
 fn hyperbee() -> Value {

@@ -4,7 +4,9 @@
 use std::convert::Infallible;
 
 use anypath_replicate::bee::Need;
-use anypath_replicate::drive::{BlobId, BlobReader, BlobWriter, Drive, Edit, Entry, blobs_namespace, content_key};
+use anypath_replicate::core::{Manifest, Signer};
+use anypath_replicate::corestore::blobs_manifest;
+use anypath_replicate::drive::{BlobId, BlobReader, BlobWriter, Drive, Edit, Entry, content_key};
 use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_wire::PublicKey;
 use bytes::Bytes;
@@ -95,13 +97,18 @@ fn their_drive_is_read_as_they_read_it() {
 #[test]
 fn the_blobs_core_follows_from_the_drive() {
     let vector = vector(include_str!("../vectors/hyperdrive.json"));
-    let drive = PublicKey(hex(&vector["key"]).try_into().unwrap());
-    let signers = |manifest: &str| array(&vector[manifest]["signers"]).to_vec();
-    for (own, derived) in signers("manifest").iter().zip(signers("contentManifest")) {
-        let namespace = blobs_namespace(&drive, &hex(&own["namespace"]).try_into().unwrap());
-        assert_eq!(namespace.to_vec(), hex(&derived["namespace"]));
-        assert_eq!(own["publicKey"], derived["publicKey"]);
-    }
+    let drive = PublicKey(array32(&vector["key"]));
+    let signer = &vector["manifest"]["signers"][0];
+    let manifest = Manifest::single(Signer {
+        namespace: array32(&signer["namespace"]),
+        public_key: PublicKey(array32(&signer["publicKey"])),
+    });
+    assert_eq!(manifest.key(), drive);
+    let blobs = blobs_manifest(&drive, &manifest);
+    let mut encoded = Vec::new();
+    blobs.encode(&mut encoded);
+    assert_eq!(encoded, hex(&vector["contentManifestEncoded"]));
+    assert_eq!(blobs.key(), PublicKey(array32(&vector["contentKey"])));
 }
 
 #[test]
@@ -169,4 +176,8 @@ fn uint(value: &Value) -> u64 {
 
 fn hex(value: &Value) -> Vec<u8> {
     HEXLOWER.decode(text(value).as_bytes()).unwrap()
+}
+
+fn array32(value: &Value) -> [u8; 32] {
+    hex(value).try_into().unwrap()
 }

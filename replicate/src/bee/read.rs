@@ -1,11 +1,6 @@
 //! Reading a bee's blocks: what is held, what is missing, and what may not be believed.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "looked up by index for every block, and never iterated where order shows"
-)]
-
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -37,8 +32,8 @@ pub(super) fn answer<T>(result: Result<T, Stop>) -> Result<Need<T>, BeeError> {
 /// Blocks split into their fields, the recently used ones: a young and an old generation.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    young: HashMap<u64, Block>,
-    old: HashMap<u64, Block>,
+    young: BTreeMap<u64, Block>,
+    old: BTreeMap<u64, Block>,
 }
 
 impl Cache {

@@ -60,7 +60,7 @@ impl Tree {
         version: u64,
         changes: &[Change],
     ) -> Result<Vec<Bytes>, Stop> {
-        if self.version != version || self.nodes.len() > NODES_MAX {
+        if self.version != version || self.nodes.len() + self.links.len() > KEPT_MAX {
             *self = Self { version, ..Self::default() };
         }
         let blocks = self.change_all(source, changes);
@@ -439,5 +439,5 @@ enum Side {
 const NODE_KEYS_MIN: usize = 4;
 /// A node with so many keys is split in two halves around its middle key.
 const NODE_KEYS_SPLIT: usize = 9;
-/// Most nodes kept from one change to the next, some 16 MiB.
-const NODES_MAX: usize = 1 << 15;
+/// Most nodes and links kept from one change to the next: some 16 MiB.
+const KEPT_MAX: usize = 1 << 17;

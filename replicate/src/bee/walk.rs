@@ -1,7 +1,7 @@
 //! Walking the entries of a bee in order, naming all missing blocks of the frontier at once.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
@@ -50,42 +50,31 @@ fn bound_key(bound: &Bound<Bytes>) -> Option<&Bytes> {
     }
 }
 
-/// A walk over the entries of one version: strictly in order, never reading a block twice without need.
+/// A walk over the entries of one version, strictly in order.
 ///
-/// What lies ahead of a missing block is explored as far as the held blocks (and a bound on memory) allow, so
-/// that [`Need::Missing`] names whole storeys of the tree: fetching a bee of any size takes as many round trips
-/// as the tree is high.
+/// When it comes to a missing block, it scouts what lies ahead as far as the held blocks (and bounds on work and
+/// memory) allow, so that [`Need::Missing`] names whole storeys of the tree: fetching a bee takes as many round trips
+/// as the tree is high, and a walk over held blocks keeps no more than a path.
 #[derive(Debug)]
 pub struct Walk {
     version: u64,
     range: Range,
-    /// What is still to come, as a linked list in walking order; freed slots are used again.
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-    head: Option<usize>,
-    /// Slots to be tried, those nearest to the head last.
-    ready: Vec<usize>,
-    /// Missing blocks and the slots to be tried when they are there.
-    waiting: BTreeMap<u64, Vec<usize>>,
+    /// What is still to come, the next last.
+    path: Vec<Step>,
+    scout: Option<Scout>,
+    /// Whether the last answer was that blocks are missing, and none has been told to have come since.
+    stalled: bool,
     last: Option<Bytes>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    item: Item,
-    waits: bool,
-    next: Option<usize>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Nothing,
+/// A part of the tree that is still to come.
+#[derive(Debug, Clone, Copy)]
+enum Step {
     Node(Subtree),
     Key(u64),
-    Entry(Entry),
 }
 
-/// A tree node not looked at yet, and whether its keys may lie outside the range on either side.
+/// A tree node, and whether its keys may lie outside the range on either side.
 #[derive(Debug, Clone, Copy)]
 struct Subtree {
     place: Place,
@@ -94,171 +83,55 @@ struct Subtree {
     above: bool,
 }
 
+/// What is ahead of the walk: parts not looked at yet, the nearest last, and missing blocks with what they hold up.
+#[derive(Debug, Default)]
+struct Scout {
+    ahead: Vec<Step>,
+    waiting: BTreeMap<u64, Vec<Step>>,
+    /// How many parts are held up by them.
+    held_up: usize,
+}
+
 impl Walk {
     /// Starts a walk over the keys of `range` at a version (a length of the core).
     pub fn new(version: u64, range: Range) -> Self {
         let (below, above) = (range.from != Bound::Unbounded, range.to != Bound::Unbounded);
-        let mut walk = Self {
-            version,
-            range,
-            slots: Vec::new(),
-            free: Vec::new(),
-            head: None,
-            ready: Vec::new(),
-            waiting: BTreeMap::new(),
-            last: None,
-        };
-        if let Some(place) = root(version) {
-            walk.head = Some(walk.add(Item::Node(Subtree { place, depth: 0, below, above })));
-        }
-        walk
+        let path = root(version).map(|place| Step::Node(Subtree { place, depth: 0, below, above }));
+        Self { version, range, path: path.into_iter().collect(), scout: None, stalled: false, last: None }
     }
 
     /// Returns the next entry, or `None` at the end, or all blocks known to be missing.
     ///
-    /// After [`Need::Missing`] call it again once some have come. It looks for all of them then, unless
-    /// [`arrived`](Self::arrived) said which.
+    /// After [`Need::Missing`] call it again once some have come: it looks for all of them then, unless
+    /// [`arrived`](Self::arrived) said which. What is still missing is named again.
     pub fn next<B: Blocks>(&mut self, blocks: &B) -> Result<Need<Option<Entry>>, BeeError> {
-        if let Some(found) = self.take_entry()? {
-            return Ok(Need::Ready(found));
-        }
-        if self.ready.is_empty() {
-            self.recheck();
-        }
-        while let Some(slot) = self.pick() {
-            self.try_slot(blocks, slot)?;
-            if let Some(found) = self.take_entry()? {
-                return Ok(Need::Ready(found));
-            }
-        }
-        Ok(Need::Missing(self.waiting.keys().copied().collect()))
-    }
-
-    /// Notes that a missing block is there now, so that the next call need not look for the others.
-    pub fn arrived(&mut self, seq: u64) {
-        for slot in self.waiting.remove(&seq).into_iter().flatten() {
-            self.slots[slot].waits = false;
-            self.ready.push(slot);
-        }
-    }
-
-    fn recheck(&mut self) {
-        for slot in std::mem::take(&mut self.waiting).into_values().rev().flatten() {
-            self.slots[slot].waits = false;
-            self.ready.push(slot);
-        }
-    }
-
-    /// Chooses what to look at next: always the head if it is open, and else what is open while there is room.
-    fn pick(&mut self) -> Option<usize> {
-        let open = |slot: &Slot| !slot.waits && matches!(slot.item, Item::Node(_) | Item::Key(_));
-        if let Some(head) = self.head.filter(|head| open(&self.slots[*head])) {
-            self.ready.pop_if(|top| *top == head);
-            return Some(head);
-        }
-        while self.slots.len() - self.free.len() < SLOTS_MAX {
-            let slot = self.ready.pop()?;
-            if open(&self.slots[slot]) {
-                return Some(slot);
-            }
-        }
-        None
-    }
-
-    fn try_slot<B: Blocks>(&mut self, blocks: &B, slot: usize) -> Result<(), BeeError> {
-        match self.slots[slot].item {
-            Item::Key(seq) => match read_block(blocks, seq)? {
-                Some(block) => {
-                    self.slots[slot].item = Item::Entry(Entry { seq, key: block.key, value: block.value });
+        while let Some(step) = self.path.last().copied() {
+            match step {
+                Step::Key(seq) => {
+                    let Some(block) = read_block(blocks, seq)? else { return self.stall(blocks, vec![seq]) };
+                    self.path.pop();
+                    let entry = Entry { seq, key: block.key, value: block.value };
+                    self.check_order(&entry)?;
+                    return Ok(Need::Ready(Some(entry)));
                 }
-                None => self.wait(slot, &[seq]),
-            },
-            Item::Node(subtree) => self.try_node(blocks, slot, subtree)?,
-            Item::Nothing | Item::Entry(_) => {}
-        }
-        Ok(())
-    }
-
-    fn try_node<B: Blocks>(&mut self, blocks: &B, slot: usize, subtree: Subtree) -> Result<(), BeeError> {
-        let Some(block) = read_block(blocks, subtree.place.seq)? else {
-            self.wait(slot, &[subtree.place.seq]);
-            return Ok(());
-        };
-        if subtree.depth == DEPTH_MAX {
-            return Err(BeeError::Depth { version: self.version });
-        }
-        let level = read_level(&block, subtree.place, subtree.depth == 0)?;
-        if !subtree.below && !subtree.above {
-            self.replace(slot, inner_items(&level, subtree));
-            return Ok(());
-        }
-        let mut keys = Vec::with_capacity(level.keys.len());
-        for seq in &level.keys {
-            match read_block(blocks, *seq)? {
-                Some(block) => keys.push(block.key),
-                None => return self.wait_for_all(blocks, slot, &level),
+                Step::Node(subtree) => match self.open(blocks, subtree)? {
+                    Opened::Parts(parts) => {
+                        self.path.pop();
+                        self.path.extend(parts);
+                    }
+                    Opened::Missing(missing) => return self.stall(blocks, missing),
+                },
             }
         }
-        self.replace(slot, border_items(&level, subtree, &keys, &self.range));
-        Ok(())
+        Ok(Need::Ready(None))
     }
 
-    /// Waits for a node's keys, and asks for its children with them: one will be needed next.
-    fn wait_for_all<B: Blocks>(&mut self, blocks: &B, slot: usize, level: &Level) -> Result<(), BeeError> {
-        let mut missing = Vec::new();
-        for seq in level.mentions() {
-            if read_block(blocks, seq)?.is_none() {
-                missing.push(seq);
-            }
+    /// Notes that a missing block is there now; whoever does so must do it for all that come.
+    pub fn arrived(&mut self, seq: u64) {
+        self.stalled = false;
+        if let Some(scout) = &mut self.scout {
+            scout.arrived(seq);
         }
-        self.wait(slot, &missing);
-        Ok(())
-    }
-
-    fn wait(&mut self, slot: usize, seqs: &[u64]) {
-        self.slots[slot].waits = true;
-        for seq in seqs {
-            self.waiting.entry(*seq).or_default().push(slot);
-        }
-    }
-
-    /// Puts what a node consists of in its place.
-    fn replace(&mut self, slot: usize, mut items: Vec<Item>) {
-        if !self.range.reverse {
-            items.reverse();
-        }
-        let mut next = self.slots[slot].next;
-        let mut items = items.into_iter().peekable();
-        while let Some(item) = items.next() {
-            if items.peek().is_none() {
-                self.slots[slot].item = item;
-                self.slots[slot].next = next;
-                self.ready.push(slot);
-                return;
-            }
-            let added = self.add(item);
-            self.slots[added].next = next;
-            next = Some(added);
-        }
-        self.slots[slot].item = Item::Nothing;
-    }
-
-    /// Takes the entry at the head: `Some(None)` at the end of the walk, `None` if the head is not known yet.
-    fn take_entry(&mut self) -> Result<Option<Option<Entry>>, BeeError> {
-        while let Some(head) = self.head {
-            let slot = &mut self.slots[head];
-            if matches!(slot.item, Item::Node(_) | Item::Key(_)) {
-                return Ok(None);
-            }
-            self.head = slot.next;
-            self.free.push(head);
-            if let Item::Entry(entry) = std::mem::replace(&mut slot.item, Item::Nothing) {
-                self.ready.pop_if(|top| *top == head);
-                self.check_order(&entry)?;
-                return Ok(Some(Some(entry)));
-            }
-        }
-        Ok(Some(None))
     }
 
     /// Every key must lie behind the last one, which also bounds the work: no block is passed twice.
@@ -269,53 +142,151 @@ impl Walk {
         if ordered && self.range.contains(&entry.key) { Ok(()) } else { Err(BeeError::Order { seq: entry.seq }) }
     }
 
-    fn add(&mut self, item: Item) -> usize {
-        let slot = Slot { item, waits: false, next: None };
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.slots[at] = slot;
-                at
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
-        };
-        self.ready.push(at);
-        at
+    /// Names what is missing right here and what the scout finds ahead.
+    fn stall<B: Blocks>(&mut self, blocks: &B, here: Vec<u64>) -> Result<Need<Option<Entry>>, BeeError> {
+        let stalled = std::mem::replace(&mut self.stalled, true);
+        let mut scout = self.scout.take().unwrap_or_else(|| Scout { ahead: self.path.clone(), ..Scout::default() });
+        if stalled {
+            scout.recheck(blocks)?;
+        }
+        scout.explore(self, blocks)?;
+        let missing: BTreeSet<u64> = scout.waiting.keys().copied().chain(here).collect();
+        self.scout = Some(scout);
+        Ok(Need::Missing(missing.into_iter().collect()))
     }
+
+    fn open<B: Blocks>(&self, blocks: &B, subtree: Subtree) -> Result<Opened, BeeError> {
+        let Some(block) = read_block(blocks, subtree.place.seq)? else {
+            return Ok(Opened::Missing(vec![subtree.place.seq]));
+        };
+        if subtree.depth == DEPTH_MAX {
+            return Err(BeeError::Depth { version: self.version });
+        }
+        let level = read_level(&block, subtree.place, subtree.depth == 0)?;
+        let mut parts = if subtree.below || subtree.above {
+            let mut keys = Vec::with_capacity(level.keys.len());
+            for seq in &level.keys {
+                match read_block(blocks, *seq)? {
+                    Some(block) => keys.push(block.key),
+                    None => return lacking(blocks, &level).map(Opened::Missing),
+                }
+            }
+            border_parts(&level, subtree, &keys, &self.range)
+        } else {
+            inner_parts(&level, subtree)
+        };
+        if !self.range.reverse {
+            parts.reverse();
+        }
+        Ok(Opened::Parts(parts))
+    }
+}
+
+enum Opened {
+    /// The children and keys in the range, the next last.
+    Parts(Vec<Step>),
+    /// A block without which the node cannot be taken apart, then others likely needed as well.
+    Missing(Vec<u64>),
+}
+
+impl Scout {
+    /// Looks at what is ahead, the nearest first, until enough is known to be missing.
+    ///
+    /// The order of keys is not checked here, so a hostile tree could be endless: hence the bound on steps.
+    fn explore<B: Blocks>(&mut self, walk: &Walk, blocks: &B) -> Result<(), BeeError> {
+        for _ in 0..STEPS_MAX {
+            if self.waiting.len().max(self.held_up) >= WAITING_MAX {
+                return Ok(());
+            }
+            match self.ahead.pop() {
+                None => return Ok(()),
+                Some(Step::Key(seq)) => {
+                    if !is_held(blocks, seq)? {
+                        self.waiting.entry(seq).or_default();
+                    }
+                }
+                Some(Step::Node(subtree)) => match walk.open(blocks, subtree)? {
+                    Opened::Parts(parts) => self.ahead.extend(parts),
+                    Opened::Missing(missing) => self.wait(&missing, Step::Node(subtree)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a step up until the first of these blocks is there.
+    fn wait(&mut self, missing: &[u64], step: Step) {
+        self.held_up += 1;
+        let mut step = Some(step);
+        for seq in missing {
+            self.waiting.entry(*seq).or_default().extend(step.take());
+        }
+    }
+
+    fn arrived(&mut self, seq: u64) {
+        let steps = self.waiting.remove(&seq).unwrap_or_default();
+        self.held_up -= steps.len();
+        self.ahead.extend(steps);
+    }
+
+    fn recheck<B: Blocks>(&mut self, blocks: &B) -> Result<(), BeeError> {
+        let missing: Vec<u64> = self.waiting.keys().copied().collect();
+        for seq in missing.into_iter().rev() {
+            if is_held(blocks, seq)? {
+                self.arrived(seq);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_held<B: Blocks>(blocks: &B, seq: u64) -> Result<bool, BeeError> {
+    blocks.block(seq).map(|block| block.is_some()).map_err(|error| BeeError::Blocks(Box::new(error)))
+}
+
+/// Names the blocks a node mentions that are not held: its keys, and its children, one of which is needed next.
+fn lacking<B: Blocks>(blocks: &B, level: &Level) -> Result<Vec<u64>, BeeError> {
+    let mut missing = Vec::new();
+    for seq in level.mentions() {
+        if !is_held(blocks, seq)? {
+            missing.push(seq);
+        }
+    }
+    Ok(missing)
 }
 
 /// Returns what a node consists of when all of it is in the range.
-fn inner_items(level: &Level, subtree: Subtree) -> Vec<Item> {
-    let mut items = Vec::with_capacity(2 * level.keys.len() + 1);
+fn inner_parts(level: &Level, subtree: Subtree) -> Vec<Step> {
+    let mut parts = Vec::with_capacity(2 * level.keys.len() + 1);
     for at in 0..=level.keys.len() {
         if let Some(place) = level.children.get(at) {
-            items.push(Item::Node(Subtree { place: *place, depth: subtree.depth + 1, ..subtree }));
+            parts.push(Step::Node(Subtree { place: *place, depth: subtree.depth + 1, ..subtree }));
         }
-        items.extend(level.keys.get(at).map(|seq| Item::Key(*seq)));
+        parts.extend(level.keys.get(at).map(|seq| Step::Key(*seq)));
     }
-    items
+    parts
 }
 
 /// Returns what a node consists of, without the parts that are outside the range.
-fn border_items(level: &Level, subtree: Subtree, keys: &[Bytes], range: &Range) -> Vec<Item> {
+fn border_parts(level: &Level, subtree: Subtree, keys: &[Bytes], range: &Range) -> Vec<Step> {
     let (from, to) = range.bounds();
-    let mut items = Vec::new();
+    let mut parts = Vec::new();
     for at in 0..=keys.len() {
         let (left, right) = (at.checked_sub(1).map(|left| &keys[left]), keys.get(at));
         let outside = (right.is_some() && right <= from) || (to.is_some() && left >= to);
         if let Some(place) = level.children.get(at).filter(|_| !outside) {
             let below = subtree.below && left < from;
             let above = subtree.above && right.is_none_or(|right| Some(right) > to);
-            items.push(Item::Node(Subtree { place: *place, depth: subtree.depth + 1, below, above }));
+            parts.push(Step::Node(Subtree { place: *place, depth: subtree.depth + 1, below, above }));
         }
         if right.is_some_and(|key| range.contains(key)) {
-            items.push(Item::Key(level.keys[at]));
+            parts.push(Step::Key(level.keys[at]));
         }
     }
-    items
+    parts
 }
 
-/// Most items kept at a time, so most blocks asked for at once: some 3 MiB of typical blocks, 1 MiB of memory.
-const SLOTS_MAX: usize = 8192;
+/// Most blocks known to be missing at a time: 1 to 3 MiB of typical blocks, enough for any link.
+const WAITING_MAX: usize = 8192;
+/// Most nodes and keys looked at ahead each time the walk stands still: some 10 ms of reading.
+const STEPS_MAX: usize = 1 << 14;

@@ -265,7 +265,7 @@ const MAP_ENTRIES_MAX: usize = 8192;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bee::tests::{Held, ready};
+    use crate::bee::held::{Held, ready};
 
     fn content(bytes: usize) -> Bytes {
         (0..bytes).map(|at| (at * 7 / 5) as u8).collect::<Vec<_>>().into()

@@ -149,6 +149,11 @@ impl Files {
         Ok(Self(Walk::new(version, range)))
     }
 
+    /// Starts a walk over all entries whose paths lie behind one, which need not be there and may be a hostile one.
+    pub fn after(version: u64, path: &str) -> Self {
+        Self(Walk::new(version, path::after(path)))
+    }
+
     /// Returns the next entry, or `None` at the end, or all blocks of the bee known to be missing.
     pub fn next<B: Blocks>(&mut self, db: &B) -> Result<Need<Option<File>>, DriveError> {
         Ok(match self.0.next(db)? {
@@ -238,7 +243,7 @@ fn invalid(path: &str, source: InvalidPath) -> DriveError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bee::tests::{Held, ready};
+    use crate::bee::held::{Held, ready};
 
     fn put(path: &str, byte_length: u64) -> Edit {
         let entry = Entry::file(BlobId { byte_length, ..BlobId::default() });
@@ -261,6 +266,8 @@ mod tests {
         assert_eq!(paths("/"), ["/a", "/a.txt", "/a/b", "/a/c/d", "/a0"]);
         assert_eq!(paths("/a/"), ["/a/b", "/a/c/d"]);
         assert_eq!(paths("/none"), [""; 0]);
+        let mut rest = Files::after(db.length(), "/a/b");
+        assert_eq!(ready(rest.next(&db).unwrap()).unwrap().path, "/a/c/d");
     }
 
     #[test]

@@ -59,6 +59,11 @@ pub(super) fn below(folder: &str) -> Result<Range, InvalidPath> {
     Ok(Range::between(Bound::Excluded(prefixed(&path, "/")), Bound::Excluded(prefixed(&path, AFTER_SLASH))))
 }
 
+/// Returns the range of all keys behind that of a path, which is taken as it is.
+pub(super) fn after(path: &str) -> Range {
+    Range::between(Bound::Excluded(prefixed(path, "")), Bound::Excluded(prefixed("", AFTER_SLASH)))
+}
+
 fn prefixed(path: &str, suffix: &str) -> Bytes {
     [PREFIX, path.as_bytes(), suffix.as_bytes()].concat().into()
 }
