@@ -42,8 +42,13 @@ impl Journal {
         let bytes = folder::read_to_end(&self.0)?;
         let mut rest = &bytes[..];
         let mut batches: Vec<Placed> = Vec::new();
-        while let Some(placed) = next(&mut rest).filter(|next| next.sequence == sequence + 1 + batches.len() as u64) {
-            batches.push(placed);
+        while let Some(placed) = next(&mut rest) {
+            match sequence + 1 + batches.len() as u64 {
+                // Settled already, by a checkpoint that could not empty the journal.
+                _ if placed.sequence <= sequence => {}
+                turn if placed.sequence == turn => batches.push(placed),
+                _ => break,
+            }
         }
         Ok(batches)
     }

@@ -40,7 +40,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadableTable;
 
 use anypath_wire::DiscoveryKey;
 
@@ -50,7 +50,7 @@ use self::extents::Extent;
 use self::fault::Fault;
 use self::folder::Folder;
 use self::journal::Journal;
-use self::rows::{BITFIELDS, CORES, EXTENTS, HEADS, INFOS, NODES, Placed, RECORDS, Standing};
+use self::rows::{Placed, Standing, View};
 use self::syncer::{Files, Syncer};
 use super::{Batch, Page, Store, StoreError};
 use crate::Node;
@@ -142,7 +142,7 @@ impl DiskStore {
         Ok(Self { database, files, syncer, writer, folder })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn read<T>(&self, read: impl FnOnce(&View) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.database.read(read).map_err(self.folder.fault(DATABASE))
     }
 
@@ -150,10 +150,10 @@ impl DiskStore {
     fn of<T: Default>(
         &self,
         core: &DiscoveryKey,
-        read: impl FnOnce(&ReadTransaction, u32) -> Result<T, Fault>,
+        read: impl FnOnce(&View, u32) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        self.read(|transaction| match transaction.open_table(CORES)?.get(&core.0)? {
-            Some(number) => read(transaction, number.value()),
+        self.read(|view| match view.cores.get(&core.0)? {
+            Some(number) => read(view, number.value()),
             None => Ok(T::default()),
         })
     }
@@ -211,47 +211,41 @@ impl Drop for DiskStore {
 
 impl Store for DiskStore {
     fn record(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|transaction| Ok(transaction.open_table(RECORDS)?.get(name)?.map(|row| row.value().to_vec())))
+        self.read(|view| Ok(view.records.get(name)?.map(|row| row.value().to_vec())))
     }
 
     fn cores(&self) -> Result<Vec<DiscoveryKey>, StoreError> {
-        self.read(|transaction| {
-            let cores = transaction.open_table(CORES)?;
-            cores.iter()?.map(|entry| Ok(DiscoveryKey(*entry?.0.value()))).collect()
-        })
+        self.read(|view| view.cores.iter()?.map(|entry| Ok(DiscoveryKey(*entry?.0.value()))).collect())
     }
 
     fn info(&self, core: &DiscoveryKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.of(core, |transaction, core| Ok(transaction.open_table(INFOS)?.get(core)?.map(|row| row.value().to_vec())))
+        self.of(core, |view, core| Ok(view.infos.get(core)?.map(|row| row.value().to_vec())))
     }
 
     fn head(&self, core: &DiscoveryKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.of(core, |transaction, core| Ok(transaction.open_table(HEADS)?.get(core)?.map(|row| row.value().to_vec())))
+        self.of(core, |view, core| Ok(view.heads.get(core)?.map(|row| row.value().to_vec())))
     }
 
     fn node(&self, core: &DiscoveryKey, index: u64) -> Result<Option<Node>, StoreError> {
-        self.of(core, |transaction, core| match transaction.open_table(NODES)?.get((core, nodes::group_of(index)))? {
+        self.of(core, |view, core| match view.nodes.get((core, nodes::group_of(index)))? {
             Some(row) => nodes::find(row.value(), index),
             None => Ok(None),
         })
     }
 
     fn block(&self, core: &DiscoveryKey, index: u64) -> Result<Option<Bytes>, StoreError> {
-        let extent =
-            self.of(core, |transaction, core| extents::find(&transaction.open_table(EXTENTS)?, core, index))?;
+        let extent = self.of(core, |view, core| extents::find(&view.extents, core, index))?;
         extent.map(|extent| self.files.blocks.read(extent)).transpose().map_err(self.folder.fault(BLOCKS))
     }
 
     fn bitfield(&self, core: &DiscoveryKey) -> Result<Vec<(u64, Page)>, StoreError> {
-        self.of(core, |transaction, core| {
-            let pages = transaction.open_table(BITFIELDS)?;
-            let pages = pages.range((core, 0)..=(core, u64::MAX))?;
-            pages
-                .map(|entry| {
-                    let (key, row) = entry?;
-                    Ok((key.value().1, rows::page(row.value())?))
-                })
-                .collect()
+        self.of(core, |view, core| {
+            let rows = view.bitfields.range((core, 0)..=(core, u64::MAX))?;
+            rows.map(|entry| {
+                let (key, row) = entry?;
+                Ok((key.value().1, rows::page(row.value())?))
+            })
+            .collect()
         })
     }
 
