@@ -327,3 +327,40 @@ const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes of blocks after which it is: what opening may have to read again for their checksums.
 const UNSETTLED_BYTES_MAX: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_refused_with_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(DiskStore::open(folder.path(), Config::default()).unwrap());
+        let database = Database::open(&folder.path().join(DATABASE), 1 << 20).unwrap();
+        database.change(Lasting::Now, |transaction| rows::set_format(transaction, 9)).unwrap();
+        drop(database);
+        let error = DiskStore::open(folder.path(), Config::default()).unwrap_err();
+        let path = folder.path().display();
+        let expected =
+            format!("the store in {path} has format 9, this program knows formats up to 1: use a newer version");
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_checkpoint_that_could_not_empty_the_journal_leaves_it_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = |n: u8| Batch { records: vec![("n".to_owned(), Some(vec![n]))], ..Batch::default() };
+        let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+        store.commit(batch(1)).unwrap();
+        store.commit(batch(2)).unwrap();
+        // All of a checkpoint but the last step, one more batch, and then death: a copy is what that leaves.
+        store.database.change(Lasting::Now, |_| Ok(())).unwrap();
+        store.commit(batch(3)).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        for name in [DATABASE, BLOCKS, JOURNAL] {
+            std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let store = DiskStore::open(copy.path(), Config::default()).unwrap();
+        assert_eq!(store.record("n").unwrap(), Some(vec![3]));
+    }
+}

@@ -113,6 +113,13 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Pretends that the store has another format.
+#[cfg(test)]
+pub(super) fn set_format(transaction: &WriteTransaction, format: u64) -> Result<(), Fault> {
+    transaction.open_table(NUMBERS)?.insert(FORMAT, format)?;
+    Ok(())
+}
+
 /// Returns the page a row of [`BITFIELDS`] stands for.
 pub(super) fn page(row: &[u8]) -> Result<Page, Fault> {
     let mut page = Box::new([0; PAGE_BYTES]);
