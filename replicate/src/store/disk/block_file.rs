@@ -80,6 +80,21 @@ impl BlockFile {
         Ok(hasher.finalize() == checksum)
     }
 
+    /// Gives the space of bytes nothing points to back to the file system, where that can be done.
+    #[cfg(target_os = "linux")]
+    pub(super) fn free(&self, dropped: &[Extent]) {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        for extent in dropped.iter().filter(|extent| extent.bytes > 0) {
+            // A file system that cannot keeps them: no harm done.
+            let _ = fallocate(&self.tail, flags, extent.offset, extent.bytes);
+        }
+    }
+
+    /// Keeps the space of bytes nothing points to.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn free(&self, _dropped: &[Extent]) {}
+
     /// Makes everything written so far outlive a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.tail.sync_data()

@@ -1,16 +1,22 @@
 //! The database file: opened, read and changed so that whatever is wrong with it comes back as a fault.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadableDatabase, WriteTransaction};
 
 use super::fault::Fault;
+use super::rows::View;
 use super::{folder, rows};
 
 /// An open database. redb panics over some pages it cannot make sense of: that is damage, no reason to die.
-#[derive(Debug)]
-pub(super) struct Database(Option<redb::Database>);
+pub(super) struct Database {
+    /// The tables as the last change left them, opened by the first to read them since.
+    view: RwLock<Option<View>>,
+    opened: Option<redb::Database>,
+}
 
 /// Whether a change is there after the process died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +32,33 @@ impl Database {
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, Fault> {
         let file = folder::open_file(path)?;
         let open = || Ok(redb::Database::builder().set_cache_size(cache_bytes).create_file(file)?);
-        let database = Self(Some(sound(open)?));
-        if !database.read(rows::exist)? {
+        let database = Self { view: RwLock::default(), opened: Some(sound(open)?) };
+        if !sound(|| rows::exist(&database.opened()?.begin_read()?))? {
             database.change(Lasting::Now, rows::create)?;
         }
         Ok(database)
     }
 
     /// Reads what the changes so far have left.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Fault> {
-        sound(|| read(&self.opened()?.begin_read()?))
+    pub(super) fn read<T>(&self, read: impl FnOnce(&View) -> Result<T, Fault>) -> Result<T, Fault> {
+        sound(|| {
+            let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+            match &*view {
+                Some(view) => read(view),
+                None => {
+                    drop(view);
+                    read(self.renew()?.as_ref().ok_or(Fault::Senseless)?)
+                }
+            }
+        })
+    }
+
+    /// Opens the tables as they are now. They are opened and forgotten under the same lock, so that none outlives a
+    /// change.
+    fn renew(&self) -> Result<RwLockReadGuard<'_, Option<View>>, Fault> {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        *view = Some(View::open(&self.opened()?.begin_read()?)?);
+        Ok(RwLockWriteGuard::downgrade(view))
     }
 
     /// Makes all of a change, or nothing.
@@ -52,26 +75,34 @@ impl Database {
             }
             let changed = change(&transaction)?;
             transaction.commit()?;
+            *self.view.write().unwrap_or_else(PoisonError::into_inner) = None;
             Ok(changed)
         })
     }
 
     /// Leaves the file as it is, as if the process were killed: what does not last yet is dropped.
     pub(super) fn abandon(&mut self) {
-        std::mem::forget(self.0.take());
+        std::mem::forget(self.opened.take());
     }
 
     fn opened(&self) -> Result<&redb::Database, Fault> {
-        self.0.as_ref().ok_or(Fault::Senseless)
+        self.opened.as_ref().ok_or(Fault::Senseless)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
     }
 }
 
 impl Drop for Database {
     /// Closes it, which makes everything in it last.
     fn drop(&mut self) {
-        let database = self.0.take();
+        let (view, opened) = (std::mem::take(&mut self.view), self.opened.take());
         let close = || {
-            drop(database);
+            drop(view);
+            drop(opened);
             Ok(())
         };
         if sound(close).is_err() {

@@ -150,3 +150,62 @@ pub(super) const RUN_BLOCKS_MAX: usize = 512;
 
 /// The table's name, for complaints.
 const TABLE: &str = "extents";
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, ReadableTableMetadata, TableDefinition};
+
+    use super::*;
+
+    const EXTENTS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("extents");
+
+    fn with_table(test: impl FnOnce(&mut Table<'_, Key, &[u8]>)) {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        test(&mut transaction.open_table(EXTENTS).unwrap());
+    }
+
+    fn run(first: u64, offset: u64, blocks: usize) -> Run {
+        Run { first, offset, lengths: vec![10; blocks] }
+    }
+
+    #[test]
+    fn appends_of_single_blocks_share_a_row() {
+        with_table(|table| {
+            for index in 0..1030 {
+                assert_eq!(put(table, 1, run(index, index * 10, 1)).unwrap(), []);
+            }
+            assert_eq!(table.len().unwrap(), 3);
+            assert_eq!(find(table, 1, 1029).unwrap(), Some(Extent { offset: 10290, bytes: 10 }));
+            assert_eq!(find(table, 1, 1030).unwrap(), None);
+            assert_eq!(find(table, 0, 5).unwrap(), None);
+            assert_eq!(find(table, 2, 5).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_run_over_another_splits_it_and_drops_what_it_covers() {
+        with_table(|table| {
+            put(table, 1, run(0, 0, 10)).unwrap();
+            put(table, 1, run(20, 500, 5)).unwrap();
+            assert_eq!(put(table, 1, run(8, 1000, 14)).unwrap(), [(80, 20), (500, 20)].map(extent));
+            let offsets = (0..26).map(|index| find(table, 1, index).unwrap().map(|extent| extent.offset));
+            let expected = (0..26).map(|index| match index {
+                0..8 => Some(index * 10),
+                8..22 => Some(1000 + (index - 8) * 10),
+                22..25 => Some(500 + (index - 20) * 10),
+                _ => None,
+            });
+            assert!(offsets.eq(expected));
+            assert_eq!(put(table, 1, run(3, 2000, 1)).unwrap(), [(30, 10)].map(extent));
+            assert_eq!(carve(table, 1, 5, u64::MAX).unwrap(), [(50, 30), (1000, 140), (520, 30)].map(extent));
+            assert_eq!(find(table, 1, 5).unwrap(), None);
+            assert_eq!(find(table, 1, 4).unwrap(), Some(extent((40, 10))));
+        });
+    }
+
+    fn extent((offset, bytes): (u64, u64)) -> Extent {
+        Extent { offset, bytes }
+    }
+}

@@ -127,3 +127,45 @@ fn many<T>(
 
 /// Bytes of a node in a record.
 const NODE_BYTES: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed() -> Placed {
+        let changes = CoreChanges {
+            info: Some(vec![]),
+            head: Some(vec![1; 300]),
+            truncate: Some(u64::MAX),
+            nodes: vec![
+                Node { index: u64::MAX - 1, size: 3, hash: [9; 32] },
+                Node { index: 1, size: 0, hash: [8; 32] },
+            ],
+            bitfield: vec![(7, rows::page(&[0, 1]).unwrap()), (8, rows::page(&[]).unwrap())],
+            ..CoreChanges::new(DiscoveryKey([5; 32]))
+        };
+        let cores = vec![changes, CoreChanges::new(DiscoveryKey([6; 32]))];
+        let runs = vec![vec![Run { first: 1 << 60, offset: 4096, lengths: vec![0, u32::MAX] }], vec![]];
+        let records = vec![("a".to_owned(), Some(vec![1])), ("".to_owned(), None), ("b".to_owned(), Some(vec![]))];
+        let blocks = Extent { offset: 4096, bytes: u64::from(u32::MAX) };
+        Placed { sequence: 1 << 55, blocks, checksum: 77, batch: Batch { records, cores }, runs }
+    }
+
+    #[test]
+    fn a_batch_comes_back_as_it_was() {
+        let (placed, mut bytes) = (placed(), Vec::new());
+        encode(&placed, &mut bytes);
+        let back = decode(&bytes).unwrap();
+        assert_eq!((back.sequence, back.blocks, back.checksum), (placed.sequence, placed.blocks, placed.checksum));
+        assert_eq!((back.batch, back.runs), (placed.batch, placed.runs));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused() {
+        let mut bytes = Vec::new();
+        encode(&placed(), &mut bytes);
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+        }
+    }
+}

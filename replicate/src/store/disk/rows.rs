@@ -1,6 +1,8 @@
 //! The tables of the database, and how a batch changes them within one transaction.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+};
 
 use anypath_wire::DiscoveryKey;
 
@@ -15,19 +17,19 @@ pub(super) type Key = (u32, u64);
 /// Numbers of the store itself: its format, where the block file ends.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Rows of the store's owner.
-pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// Each core's number, so that no other row repeats 32 bytes of key.
-pub(super) const CORES: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("cores");
+const CORES: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("cores");
 /// Each core's info.
-pub(super) const INFOS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("infos");
+const INFOS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("infos");
 /// Each core's head.
-pub(super) const HEADS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("heads");
+const HEADS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("heads");
 /// Tree nodes, by group.
-pub(super) const NODES: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("nodes");
+const NODES: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("nodes");
 /// Runs of blocks, by the first block's index.
-pub(super) const EXTENTS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("extents");
+const EXTENTS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("extents");
 /// Bitfield pages without the zeros at their ends, so that small cores stay small.
-pub(super) const BITFIELDS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("bitfields");
+const BITFIELDS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("bitfields");
 
 /// In [`NUMBERS`]: the format of the store.
 const FORMAT: &str = "format";
@@ -90,9 +92,8 @@ impl Standing {
 }
 
 /// Reads where the store stands.
-pub(super) fn standing(transaction: &ReadTransaction) -> Result<Standing, Fault> {
-    let numbers = transaction.open_table(NUMBERS)?;
-    let number = |name| numbers.get(name)?.map(|number| number.value()).ok_or(Fault::Row("numbers"));
+pub(super) fn standing(view: &View) -> Result<Standing, Fault> {
+    let number = |name| view.numbers.get(name)?.map(|number| number.value()).ok_or(Fault::Row("numbers"));
     Ok(Standing { format: number(FORMAT)?, sequence: number(SEQUENCE)?, blocks_end: number(BLOCKS_END)? })
 }
 
@@ -112,6 +113,13 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Pretends that the store has another format.
+#[cfg(test)]
+pub(super) fn set_format(transaction: &WriteTransaction, format: u64) -> Result<(), Fault> {
+    transaction.open_table(NUMBERS)?.insert(FORMAT, format)?;
+    Ok(())
+}
+
 /// Returns the page a row of [`BITFIELDS`] stands for.
 pub(super) fn page(row: &[u8]) -> Result<Page, Fault> {
     let mut page = Box::new([0; PAGE_BYTES]);
@@ -123,6 +131,41 @@ pub(super) fn page(row: &[u8]) -> Result<Page, Fault> {
 pub(super) fn trimmed(page: &[u8; PAGE_BYTES]) -> &[u8] {
     let bytes = page.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     &page[..bytes]
+}
+
+/// Every table, as one change left it.
+pub(super) struct View {
+    numbers: ReadOnlyTable<&'static str, u64>,
+    /// Rows of the store's owner.
+    pub(super) records: ReadOnlyTable<&'static str, &'static [u8]>,
+    /// Each core's number.
+    pub(super) cores: ReadOnlyTable<&'static [u8; 32], u32>,
+    /// Each core's info.
+    pub(super) infos: ReadOnlyTable<u32, &'static [u8]>,
+    /// Each core's head.
+    pub(super) heads: ReadOnlyTable<u32, &'static [u8]>,
+    /// Tree nodes, by group.
+    pub(super) nodes: ReadOnlyTable<Key, &'static [u8]>,
+    /// Runs of blocks, by the first block's index.
+    pub(super) extents: ReadOnlyTable<Key, &'static [u8]>,
+    /// Bitfield pages without the zeros at their ends.
+    pub(super) bitfields: ReadOnlyTable<Key, &'static [u8]>,
+}
+
+impl View {
+    /// Opens the tables.
+    pub(super) fn open(transaction: &ReadTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            numbers: transaction.open_table(NUMBERS)?,
+            records: transaction.open_table(RECORDS)?,
+            cores: transaction.open_table(CORES)?,
+            infos: transaction.open_table(INFOS)?,
+            heads: transaction.open_table(HEADS)?,
+            nodes: transaction.open_table(NODES)?,
+            extents: transaction.open_table(EXTENTS)?,
+            bitfields: transaction.open_table(BITFIELDS)?,
+        })
+    }
 }
 
 struct CoreTables<'t> {

@@ -1,4 +1,5 @@
-//! What the disk store is for: killed, locked out, damaged or out of space, it says so and loses nothing announced.
+//! What the disk store promises beyond `Store`: killed, locked out, damaged or out of space, it says so and loses
+//! nothing it announced; many cores are cheap, and dropped blocks cost nothing.
 //!
 //! Cases that need a second process start this very test program again, told by environment variables which part to
 //! play; without them that part returns at once.
@@ -45,6 +46,22 @@ fn batch(n: u64) -> Batch {
     Batch { records: vec![("last".to_owned(), Some(n.to_le_bytes().to_vec()))], cores: vec![changes, other] }
 }
 
+/// A large row and no block, for the one core (`cores` 1) or for so many in turn.
+fn row(n: u64, cores: u64) -> Batch {
+    let mut core = [0; 32];
+    core[..8].copy_from_slice(&(n % cores).to_be_bytes());
+    let info = Some(vec![n as u8; 10_000]);
+    Batch { cores: vec![CoreChanges { info, ..CoreChanges::new(DiscoveryKey(core)) }], ..Batch::default() }
+}
+
+fn filling(part: &str, n: u64) -> Batch {
+    match part {
+        "fill blocks" => batch(n),
+        "fill one row" => row(n, 1),
+        _ => row(n, u64::MAX),
+    }
+}
+
 /// Returns the number of the last commit, after checking that all of it and all before it is there.
 fn check(store: &DiskStore) -> Option<u64> {
     let last = u64::from_le_bytes(store.record("last").unwrap()?.try_into().unwrap());
@@ -69,7 +86,11 @@ fn check(store: &DiskStore) -> Option<u64> {
 }
 
 fn play(part: &str, folder: &Path, durability: Durability) -> Child {
-    Command::new(env::current_exe().unwrap())
+    start(Command::new(env::current_exe().unwrap()), part, folder, durability)
+}
+
+fn start(mut program: Command, part: &str, folder: &Path, durability: Durability) -> Child {
+    program
         .args(["--exact", "second_process", "--nocapture", "--test-threads=1"])
         .env("STORE_PART", part)
         .env("STORE_FOLDER", folder)
@@ -92,6 +113,20 @@ fn second_process() {
         out.flush().unwrap();
     };
     match (&*part, opened) {
+        ("fill blocks" | "fill one row" | "fill rows", Ok(store)) => {
+            // Goes on after a failure, as a program might, until it has seen a few.
+            let (mut n, mut failures) = (0, 0);
+            while failures < 3 {
+                match store.commit(filling(&part, n)) {
+                    Ok(()) => n += 1,
+                    Err(error) => {
+                        failures += 1;
+                        say(error.to_string());
+                    }
+                }
+            }
+            say(n.to_string());
+        }
         ("write", Ok(store)) => {
             let from = store.record("last").unwrap().map_or(0, |row| u64::from_le_bytes(row.try_into().unwrap()) + 1);
             for n in from.. {
@@ -201,6 +236,37 @@ fn a_second_process_is_told_who_has_the_store() {
 
 #[test]
 #[cfg(unix)]
+fn out_of_space_is_said_and_harms_nothing() {
+    // What meets the limit on a file's size, which stands in for a full disk.
+    let cases = [("fill blocks", 1600, "blocks"), ("fill one row", 2000, "journal"), ("fill rows", 2000, "rows.redb")];
+    for (part, kib, file) in cases {
+        for durability in [Durability::Relaxed, Durability::Full] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut shell = Command::new("bash");
+            let limit = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+            shell.args(["-c", &limit, "bash"]).arg(env::current_exe().unwrap());
+            let mut child = start(shell, part, folder.path(), durability);
+            let said: Vec<String> = sayings(&mut child).collect();
+            child.wait().unwrap();
+            let (commits, errors) = said.split_last().unwrap();
+            let path = folder.path().join(file);
+            assert_eq!(errors[0], format!("no space is left to write {}", path.display()), "at {kib} KiB: {errors:?}");
+            let commits: u64 = commits.parse().unwrap();
+            let store = DiskStore::open(folder.path(), config(durability)).unwrap();
+            if part == "fill blocks" {
+                assert_eq!(check(&store), Some(commits - 1), "{errors:?}");
+            }
+            let last = if part == "fill one row" { commits - 1..commits } else { 0..commits };
+            for expected in last.map(|n| filling(part, n).cores.remove(0)) {
+                assert_eq!(store.info(&expected.core).unwrap(), expected.info, "{part}: {errors:?}");
+            }
+            store.commit(filling(part, commits)).unwrap();
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
 fn the_folder_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let parent = tempfile::tempdir().unwrap();
@@ -213,6 +279,56 @@ fn the_folder_is_its_owners_alone() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_space_of_dropped_blocks_comes_back() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+    let blocks = (0..64).map(|index| (index, Bytes::from(vec![1; 65536]))).collect();
+    store.commit(Batch { cores: vec![CoreChanges { blocks, ..CoreChanges::new(CORE) }], ..Batch::default() }).unwrap();
+    let shorter = CoreChanges { truncate: Some(1), ..CoreChanges::new(CORE) };
+    store.commit(Batch { cores: vec![shorter], ..Batch::default() }).unwrap();
+    drop(store);
+    let blocks = fs::metadata(folder.path().join("blocks")).unwrap();
+    assert_eq!(blocks.len(), 64 * 65536);
+    assert!(blocks.blocks() * 512 <= 2 * 65536, "{} bytes are still taken", blocks.blocks() * 512);
+    let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+    assert_eq!(store.block(&CORE, 0).unwrap().unwrap(), vec![1; 65536]);
+}
+
+#[test]
+fn thousands_of_cores_are_four_files_and_little_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+    let core = |n: u64| {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        let mut page = Box::new([0; 4096]);
+        page[0] = 1;
+        CoreChanges {
+            head: Some(vec![1; 120]),
+            info: Some(vec![2; 120]),
+            nodes: vec![Node { index: 0, size: 9, hash: [n as u8; 32] }],
+            blocks: vec![(0, Bytes::from(n.to_string()))],
+            bitfield: vec![(0, page)],
+            ..CoreChanges::new(DiscoveryKey(key))
+        }
+    };
+    for first in (0..4000).step_by(1000) {
+        let cores = (first..first + 1000).map(core).collect();
+        store.commit(Batch { cores, ..Batch::default() }).unwrap();
+    }
+    for n in 0..4000 {
+        assert_eq!(store.block(&core(n).core, 0).unwrap().unwrap(), n.to_string());
+    }
+    drop(store);
+    let files: Vec<u64> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).collect();
+    assert_eq!(files.len(), 4);
+    let bytes_a_core = files.iter().sum::<u64>() / 4000;
+    assert!(bytes_a_core < 2048, "{bytes_a_core} bytes a core");
 }
 
 #[test]
