@@ -195,10 +195,15 @@ impl Finished {
         problems.map(|event| (text(event, "name"), text(event, "code"))).collect()
     }
 
-    /// Fails unless the run ended with `code`, an `error` event and the same sentence for people, free of panics.
-    /// Returns the sentence.
+    /// Fails unless the run ended with `code` and an `error` event whose message is one line, free of panics; returns the
+    /// message. Wrong usage (2) is told before anybody knows of `--json`: there the first line for people counts.
     pub fn expect_sentence(&self, code: i32) -> Result<String> {
-        let message = self.expect_code(code)?.event("error")?["message"].as_str().context("error without message")?;
+        self.expect_code(code)?;
+        let message = match self.event("error") {
+            Ok(event) => event["message"].as_str().unwrap_or_default(),
+            Err(_) if code == USAGE => self.stderr.lines().next().unwrap_or_default(),
+            Err(error) => return Err(error),
+        };
         if self.stderr.contains("panicked") || message.trim().is_empty() || message.contains('\n') {
             bail!("not one sentence: {message:?}\n--- its stderr ---\n{}", self.stderr);
         }
@@ -267,6 +272,9 @@ fn binary() -> Result<PathBuf> {
     }
     Ok(path)
 }
+
+/// The exit code of a wrong command line.
+const USAGE: i32 = 2;
 
 #[cfg(test)]
 mod tests {
