@@ -4,13 +4,15 @@
 
 pub mod bee;
 pub mod core;
+pub mod corestore;
 pub mod drive;
+pub mod messages;
 pub mod mux;
 pub mod noise;
+pub mod replicator;
 pub mod store;
 
 mod blocks;
-mod messages;
 mod node;
 mod proof;
 

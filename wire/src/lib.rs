@@ -9,6 +9,7 @@ mod handshake;
 mod hash;
 mod keys;
 mod link;
+mod listen;
 mod machine;
 mod time;
 
@@ -18,5 +19,6 @@ pub use handshake::{Handshake, Role};
 pub use hash::{Hash, Hasher, hash, hash_all, keyed_hash, namespace};
 pub use keys::{DiscoveryKey, KeyPair, PublicKey, Signature};
 pub use link::{Address, InvalidAddress, InvalidLink, Link};
+pub use listen::{InvalidListenAt, ListenAt};
 pub use machine::{Deadline, Machine, Transmit};
 pub use time::Time;

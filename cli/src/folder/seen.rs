@@ -1,0 +1,124 @@
+//! What `share` remembers of a folder, so that a file that did not change is not read again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anypath_wire::PublicKey;
+use serde::{Deserialize, Serialize};
+
+use super::Fingerprint;
+use super::drive::Version;
+
+/// The fingerprints of the files that the drive holds as they are, in a file in the store's folder.
+///
+/// One JSON value a line: a header, then `["/name", {fingerprint}]` in the order of names. A missing, damaged or
+/// foreign file only costs a comparison with the drive.
+#[derive(Debug)]
+pub struct Seen {
+    path: PathBuf,
+    folder: String,
+    drive: String,
+    files: BTreeMap<String, Fingerprint>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    folder: String,
+    drive: String,
+    length: u64,
+    fork: u64,
+}
+
+impl Seen {
+    /// Reads what was seen of this folder when it was last brought into this drive, if the drive has not lost a part
+    /// of it since.
+    pub fn load(path: &Path, folder: &Path, drive: &PublicKey, version: Version) -> Self {
+        let mut seen = Self {
+            path: path.to_owned(),
+            folder: folder.to_string_lossy().into_owned(),
+            drive: drive.to_string(),
+            files: BTreeMap::new(),
+        };
+        seen.files = seen.read(version).unwrap_or_default();
+        seen
+    }
+
+    /// Writes everything, replacing the file in one step.
+    ///
+    /// # Errors
+    /// Those of writing and renaming.
+    pub fn save(&self, version: Version) -> io::Result<()> {
+        let fresh = self.path.with_extension("new");
+        let mut out = BufWriter::new(File::create(&fresh)?);
+        let Version { length, fork } = version;
+        let header = Header { format: FORMAT, folder: self.folder.clone(), drive: self.drive.clone(), length, fork };
+        line(&mut out, &header)?;
+        self.files.iter().try_for_each(|seen| line(&mut out, &seen))?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
+        fs::rename(fresh, &self.path)
+    }
+
+    /// Returns whether the file was brought over in just this state.
+    pub(super) fn holds(&self, name: &str, fingerprint: &Fingerprint) -> bool {
+        self.files.get(name) == Some(fingerprint)
+    }
+
+    /// Remembers that the drive holds the file in this state.
+    pub(super) fn insert(&mut self, name: &str, fingerprint: Fingerprint) {
+        match self.files.get_mut(name) {
+            Some(known) => *known = fingerprint,
+            None => drop(self.files.insert(name.to_owned(), fingerprint)),
+        }
+    }
+
+    /// Forgets a file, so that it is read next time.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.files.remove(name);
+    }
+
+    fn read(&self, version: Version) -> Option<BTreeMap<String, Fingerprint>> {
+        let mut lines = BufReader::new(File::open(&self.path).ok()?).lines();
+        let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
+        let ours = header.format == FORMAT && header.folder == self.folder && header.drive == self.drive;
+        if !ours || header.fork != version.fork || header.length > version.length {
+            return None;
+        }
+        lines.map(|line| serde_json::from_str(&line.ok()?).ok()).collect()
+    }
+}
+
+fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// The format of the file; another one is read as if there were none.
+const FORMAT: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_remembered_for_that_folder_and_drive_only() {
+        let store = tempfile::tempdir().unwrap();
+        let path = store.path().join("seen");
+        let key = PublicKey([1; 32]);
+        let at = |length| Version { length, fork: 0 };
+        let print = Fingerprint { size: 1, modified_ns: 2, changed_ns: 3, inode: 4 };
+        let load = |folder: &str, key, version| Seen::load(&path, Path::new(folder), key, version);
+
+        let mut seen = load("/f", &key, at(0));
+        seen.insert("/\u{1f600}\"", print);
+        seen.save(at(7)).unwrap();
+
+        assert!(load("/f", &key, at(7)).holds("/\u{1f600}\"", &print));
+        assert!(!load("/g", &key, at(7)).holds("/\u{1f600}\"", &print));
+        assert!(!load("/f", &PublicKey([2; 32]), at(7)).holds("/\u{1f600}\"", &print));
+        assert!(!load("/f", &key, at(6)).holds("/\u{1f600}\"", &print), "the drive lost what was seen");
+        assert!(!load("/f", &key, Version { length: 9, fork: 1 }).holds("/\u{1f600}\"", &print));
+    }
+}

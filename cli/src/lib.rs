@@ -1,0 +1,24 @@
+//! The program anypath: share a folder, clone it, byte for byte.
+//!
+//! The only room that knows arguments, the environment, standard output, people's folders, and the keys and caches
+//! on disk.
+
+pub mod folder;
+
+mod args;
+mod demo;
+mod exit;
+mod interrupt;
+mod keys;
+mod place;
+mod report;
+mod watch;
+
+pub use args::{Args, Command, LISTEN_DEFAULT};
+pub use demo::demo;
+pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};
+pub use interrupt::{Interrupt, Interrupted};
+pub use keys::Keys;
+pub use place::Place;
+pub use report::{Event, Report};
+pub use watch::Watch;

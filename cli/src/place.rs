@@ -1,0 +1,139 @@
+//! Where the program keeps what is its own: never in a person's folder, one store for each shared or cloned one.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use anypath_wire::{PublicKey, hash, hash_all};
+use data_encoding::HEXLOWER;
+use directories::ProjectDirs;
+
+use crate::Failure;
+
+/// A store's folder on disk, for its owner only.
+///
+/// ```text
+/// cores/                 what the replicator keeps
+/// keys                   the seeds of this node and of its drives
+/// folders/<hash>.seen    what share saw of a folder
+/// folders/<hash>.written what clone wrote into one
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(PathBuf);
+
+impl Place {
+    /// Opens the store named on the command line, or else the default one for a folder (its canonical path).
+    ///
+    /// # Errors
+    /// If there is no place for data on this system, or the store's folder cannot be made.
+    pub fn for_folder(store: Option<&Path>, folder: &Path) -> Result<Self> {
+        Self::open(store, &format!("{}-{}", short_hash(folder), readable_tail(folder)))
+    }
+
+    /// Opens the store named on the command line, or else the default one for seeding these drives.
+    ///
+    /// # Errors
+    /// Those of [`Place::for_folder`].
+    pub fn for_drives(store: Option<&Path>, keys: &[PublicKey]) -> Result<Self> {
+        let mut keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();
+        keys.sort_unstable();
+        Self::open(store, &format!("seed-{}", &HEXLOWER.encode(&hash_all(&keys))[..HASH_CHARS]))
+    }
+
+    /// Returns the store's folder, as a canonical path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns where the replicator keeps cores.
+    pub fn cores(&self) -> PathBuf {
+        self.0.join("cores")
+    }
+
+    /// Returns where the seeds lie.
+    pub fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    /// Returns where share remembers what it saw of a folder.
+    pub fn seen(&self, folder: &Path) -> PathBuf {
+        self.0.join("folders").join(short_hash(folder) + ".seen")
+    }
+
+    /// Returns where clone remembers what it wrote into a folder.
+    pub fn written(&self, folder: &Path) -> PathBuf {
+        self.0.join("folders").join(short_hash(folder) + ".written")
+    }
+
+    fn open(store: Option<&Path>, default: &str) -> Result<Self> {
+        let path = match store {
+            Some(store) => store.to_owned(),
+            None => default_root()?.join(default),
+        };
+        let cannot = || format!("cannot make the store's folder {}", path.display());
+        make_private(&path).with_context(cannot)?;
+        make_private(&path.join("folders")).with_context(cannot)?;
+        Ok(Self(path.canonicalize().with_context(cannot)?))
+    }
+}
+
+fn default_root() -> Result<PathBuf> {
+    let dirs = ProjectDirs::from("", "", "anypath").ok_or_else(|| {
+        Failure::new("no_home", "this system names no home folder for data; name a store with --store DIR")
+    })?;
+    Ok(dirs.data_local_dir().join("stores"))
+}
+
+/// Makes a folder for its owner only; one that exists keeps the rights its owner gave it.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)?;
+    if fs::metadata(path)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+fn short_hash(folder: &Path) -> String {
+    HEXLOWER.encode(&hash(folder.as_os_str().as_encoded_bytes()))[..HASH_CHARS].to_owned()
+}
+
+/// Returns the folder's own name, as far as it is plain: for people who look into the data folder.
+fn readable_tail(folder: &Path) -> String {
+    let tail = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    tail.chars().take(TAIL_CHARS_MAX).map(plain).collect()
+}
+
+/// How much of a hash names a store, in hexadecimal characters: 64 bits tell any one person's folders apart.
+const HASH_CHARS: usize = 16;
+/// How much of a folder's name is repeated in its store's, in characters.
+const TAIL_CHARS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_the_same_name_have_stores_of_their_own() {
+        let names =
+            ["/a/photos", "/b/photos"].map(|path| (short_hash(Path::new(path)), readable_tail(Path::new(path))));
+        assert_ne!(names[0].0, names[1].0);
+        assert_eq!(names[0].1, names[1].1);
+        assert_eq!(readable_tail(Path::new("/x/ä ö/..\n")), ".._");
+        assert_eq!(readable_tail(Path::new("/")), "");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_store_is_made_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::for_folder(Some(&dir.path().join("a/b")), Path::new("/x")).unwrap();
+        let mode = fs::metadata(place.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(Place::for_folder(Some(&dir.path().join("file")), Path::new("/x")).is_err());
+    }
+}

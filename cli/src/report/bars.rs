@@ -1,0 +1,57 @@
+//! The progress bar on a person's terminal, with sentences above it.
+
+use std::io::{self, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Event;
+use super::sentence::sentence;
+
+/// Standard error, as a person sees it. Without a terminal there are sentences and no bar.
+pub(super) struct Bars {
+    bar: Option<ProgressBar>,
+}
+
+impl Bars {
+    pub(super) fn new() -> Self {
+        Self { bar: None }
+    }
+
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Progress { bytes, total, resumed } => self.progress(*bytes, *total, *resumed),
+            Event::Done { .. } | Event::Shared { .. } | Event::Error { .. } => self.clear(),
+            _ => {}
+        }
+        if let Some(line) = sentence(event) {
+            match &self.bar {
+                Some(bar) => bar.suspend(|| say(&line)),
+                None => say(&line),
+            }
+        }
+    }
+
+    fn progress(&mut self, bytes: u64, total: u64, resumed: u64) {
+        if bytes >= total {
+            return self.clear();
+        }
+        let bar = self.bar.get_or_insert_with(|| ProgressBar::new(total).with_position(resumed).with_style(style()));
+        bar.set_length(total);
+        bar.set_position(bytes);
+    }
+
+    fn clear(&mut self) {
+        self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Bar, amount, rate and time left.
+const TEMPLATE: &str = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

@@ -1,0 +1,109 @@
+//! The events that scripts may rely on.
+
+use serde::Serialize;
+
+use crate::Rung;
+
+/// Something that happened, as written on one line: `{"event":"…", …}`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// Peers may dial this address now.
+    Listening {
+        /// The ladder's word for the transport: `tcp`.
+        transport: &'a str,
+        /// The address, with the port that was taken.
+        address: &'a str,
+    },
+    /// A folder is in its drive and is served.
+    Shared {
+        /// What others pass to `clone`.
+        link: &'a str,
+        /// The drive's key alone, in z-base-32.
+        key: &'a str,
+        /// Files and links in the drive.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A peer is there, its key proven.
+    Connected {
+        /// The peer's own key, in z-base-32.
+        peer: &'a str,
+        /// What carries it: `tcp`, `https/poll`.
+        transport: &'a str,
+        /// The address dialled or accepted from.
+        via: &'a str,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+    /// A peer is gone.
+    Disconnected {
+        /// The peer's own key, in z-base-32.
+        peer: &'a str,
+        /// Why, in words.
+        reason: &'a str,
+    },
+    /// How far the work is, in bytes.
+    Progress {
+        /// Done, the resumed ones included.
+        bytes: u64,
+        /// All there are.
+        total: u64,
+        /// Those that an earlier run had done.
+        resumed: u64,
+    },
+    /// A peer is reached by another way from now on.
+    Path {
+        /// The peer's own key, in z-base-32.
+        peer: &'a str,
+        /// The transport so far.
+        from: &'a str,
+        /// The transport from now on.
+        to: &'a str,
+    },
+    /// A name was left out; the others go on.
+    Problem {
+        /// The word for why.
+        code: &'a str,
+        /// The name, as its owner wrote it.
+        name: &'a str,
+        /// Why, in words.
+        message: &'a str,
+    },
+    /// What the demonstration does next.
+    Step {
+        /// In words.
+        message: &'a str,
+    },
+    /// What was asked for is done, up to the newest version known.
+    Done {
+        /// Files and links of the version.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// How long it took.
+        seconds: f64,
+        /// What carried it, if a peer was needed.
+        transport: Option<&'a str>,
+    },
+    /// The program ends without having done what was asked.
+    Error {
+        /// The word for why.
+        code: &'a str,
+        /// Why and what to do, in a sentence.
+        message: &'a str,
+        /// What each way of reaching a peer answered.
+        rungs: &'a [Rung],
+    },
+}
+
+impl<'a> Event<'a> {
+    /// Returns the link, which is all that people get on standard output.
+    pub(super) fn link(&self) -> Option<&'a str> {
+        match self {
+            Self::Shared { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+}

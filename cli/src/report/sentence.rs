@@ -1,0 +1,54 @@
+//! Events in people's words.
+
+use indicatif::HumanBytes;
+
+use super::Event;
+
+/// Returns what a person is told about an event, if it is worth a line.
+///
+/// Whatever a stranger named is printed escaped, so that it cannot write to the terminal.
+pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::Listening { address, .. } => format!("Listening at {address}."),
+        Event::Shared { files, bytes, .. } => {
+            format!("Sharing {} ({}). Pass on this link; Ctrl-C ends.", count(*files), HumanBytes(*bytes))
+        }
+        Event::Connected { peer, transport, via, .. } => {
+            format!("Connected to {} over {transport} ({via}).", short(peer))
+        }
+        Event::Disconnected { peer, reason } => format!("{} is gone: {}.", short(peer), reason.escape_debug()),
+        Event::Progress { .. } => return None,
+        Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
+        Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
+        Event::Step { message } => (*message).to_owned(),
+        Event::Done { files, bytes, seconds, .. } => {
+            format!("Done: {}, {}, verified, in {seconds:.1} s.", count(*files), HumanBytes(*bytes))
+        }
+        Event::Error { message, rungs, .. } => {
+            let rungs = rungs.iter().map(|rung| format!("\n  {}: {}", rung.address, rung.reason));
+            format!("anypath: {message}{}", rungs.collect::<String>())
+        }
+    })
+}
+
+fn count(files: u64) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
+}
+
+fn short(key: &str) -> &str {
+    key.get(..SHORT_CHARS).unwrap_or(key)
+}
+
+/// How much of a key people are shown, in characters: enough to tell peers apart.
+const SHORT_CHARS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_names_cannot_write_to_the_terminal() {
+        let told = sentence(&Event::Problem { code: "bad_name", name: "/a\u{1b}[2J\n", message: "refused" });
+        assert_eq!(told.unwrap(), r#""/a\u{1b}[2J\n": refused"#);
+    }
+}

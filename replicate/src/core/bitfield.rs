@@ -1,0 +1,242 @@
+//! Which blocks are held: one bit a block, in pages of 32,768 that exist only where a bit was ever set.
+//!
+//! Source: npm hypercore 11.37, `lib/bitfield.js`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// A sparse row of bits.
+///
+/// Its memory grows with the bits that are set, never with an index that is merely asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Bitfield {
+    pages: BTreeMap<u64, Box<Words>>,
+    dirty: BTreeSet<u64>,
+    handed: BTreeSet<u64>,
+    contiguous: u64,
+}
+
+impl Bitfield {
+    /// Restores a bitfield from stored pages (bits LSB first).
+    pub fn from_pages(pages: impl IntoIterator<Item = (u64, Box<[u8; PAGE_BYTES]>)>) -> Self {
+        let pages = pages.into_iter().map(|(number, bytes)| (number, to_words(&bytes))).collect();
+        let mut bitfield = Self { pages, ..Self::default() };
+        bitfield.contiguous = bitfield.next_unset(0);
+        bitfield
+    }
+
+    /// Returns whether a bit is set.
+    pub fn has(&self, index: u64) -> bool {
+        let (page, bit) = place(index);
+        self.pages.get(&page).is_some_and(|words| words[bit / 64] >> (bit % 64) & 1 == 1)
+    }
+
+    /// Returns how many bits are set from the first on without a gap.
+    pub fn contiguous(&self) -> u64 {
+        self.contiguous
+    }
+
+    /// Sets a bit and returns whether it was unset.
+    pub fn set(&mut self, index: u64) -> bool {
+        let (page, bit) = place(index);
+        let word = &mut self.page_mut(page)[bit / 64];
+        let fresh = *word >> (bit % 64) & 1 == 0;
+        *word |= 1 << (bit % 64);
+        if fresh {
+            self.dirty.insert(page);
+            self.advance(index..index + 1);
+        }
+        fresh
+    }
+
+    /// Sets all bits of a range.
+    pub fn set_range(&mut self, range: Range<u64>) {
+        for (page, bits) in pages(range.clone()) {
+            each_word(bits, self.page_mut(page), |word, mask| *word |= mask);
+            self.dirty.insert(page);
+        }
+        self.advance(range);
+    }
+
+    /// Clears all bits of a range.
+    pub fn clear_range(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let (first, last) = (place(range.start).0, place(range.end - 1).0);
+        for (number, words) in self.pages.range_mut(first..=last) {
+            let start = range.start.max(number * PAGE_BITS) - number * PAGE_BITS;
+            let end = range.end.min((number + 1) * PAGE_BITS) - number * PAGE_BITS;
+            each_word(start as usize..end as usize, words, |word, mask| *word &= !mask);
+            self.dirty.insert(*number);
+        }
+        if self.contiguous > range.start {
+            self.contiguous = range.start;
+        }
+    }
+
+    /// Clears all bits from `index` on.
+    pub fn truncate(&mut self, index: u64) {
+        self.clear_range(index..u64::MAX / PAGE_BITS * PAGE_BITS);
+    }
+
+    /// Returns the first unset bit at or after `from`; there always is one.
+    pub fn next_unset(&self, from: u64) -> u64 {
+        let mut index = if from < self.contiguous { self.contiguous } else { from };
+        loop {
+            let (page, bit) = place(index);
+            let Some(words) = self.pages.get(&page) else { return index };
+            match find(words, bit, u64::MAX) {
+                Some(bit) => return page * PAGE_BITS + bit,
+                None => index = (page + 1) * PAGE_BITS,
+            }
+        }
+    }
+
+    /// Returns the first set bit at or after `from`.
+    pub fn next_set(&self, from: u64) -> Option<u64> {
+        let (first, bit) = place(from);
+        self.pages.range(first..).find_map(|(number, words)| {
+            let bit = if *number == first { bit } else { 0 };
+            find(words, bit, 0).map(|bit| number * PAGE_BITS + bit)
+        })
+    }
+
+    /// Returns the bits of a page as 512 words, LSB first, or `None` if none was ever set.
+    pub fn page(&self, number: u64) -> Option<&Words> {
+        self.pages.get(&number).map(|words| &**words)
+    }
+
+    /// Returns the pages changed since the last [`committed`](Self::committed), as they are stored: bits LSB first.
+    pub(super) fn hand_out(&mut self) -> Vec<(u64, Box<[u8; PAGE_BYTES]>)> {
+        self.handed.append(&mut self.dirty);
+        self.handed.iter().filter_map(|number| Some((*number, to_bytes(self.pages.get(number)?)))).collect()
+    }
+
+    /// Forgets that the pages handed out had changed.
+    pub(super) fn committed(&mut self) {
+        self.handed.clear();
+    }
+
+    fn page_mut(&mut self, number: u64) -> &mut Words {
+        self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE_WORDS]))
+    }
+
+    fn advance(&mut self, set: Range<u64>) {
+        if set.contains(&self.contiguous) {
+            self.contiguous = set.end;
+            self.contiguous = self.next_unset(set.end);
+        }
+    }
+}
+
+/// A page of bits.
+pub type Words = [u64; PAGE_WORDS];
+
+fn place(index: u64) -> (u64, usize) {
+    (index / PAGE_BITS, (index % PAGE_BITS) as usize)
+}
+
+/// Cuts a range into pages and the bits within them.
+fn pages(range: Range<u64>) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let (page, bit) = place(start);
+        let end = range.end.min((page + 1) * PAGE_BITS);
+        (start < end).then(|| {
+            let bits = bit..bit + (end - start) as usize;
+            start = end;
+            (page, bits)
+        })
+    })
+}
+
+/// Calls `change` with every word of the page that has bits of the range, and a mask of those.
+fn each_word(bits: Range<usize>, words: &mut Words, mut change: impl FnMut(&mut u64, u64)) {
+    let mut bit = bits.start;
+    while bit < bits.end {
+        let count = (64 - bit % 64).min(bits.end - bit);
+        change(&mut words[bit / 64], u64::MAX >> (64 - count) << (bit % 64));
+        bit += count;
+    }
+}
+
+/// Returns the first bit at or after `from` that differs from those of `flip`.
+fn find(words: &Words, from: usize, flip: u64) -> Option<u64> {
+    let mut word = (words[from / 64] ^ flip) & (u64::MAX << (from % 64));
+    for at in from / 64.. {
+        if word != 0 {
+            return Some((at * 64) as u64 + u64::from(word.trailing_zeros()));
+        }
+        word = words.get(at + 1)? ^ flip;
+    }
+    None
+}
+
+fn to_words(bytes: &[u8; PAGE_BYTES]) -> Box<Words> {
+    let mut words = Box::new([0; PAGE_WORDS]);
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
+fn to_bytes(words: &Words) -> Box<[u8; PAGE_BYTES]> {
+    let mut bytes = Box::new([0; PAGE_BYTES]);
+    for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
+    bytes
+}
+
+/// Bits of a page, as the protocol and the reference's storage count them.
+const PAGE_BITS: u64 = 32_768;
+const PAGE_BYTES: usize = PAGE_BITS as usize / 8;
+const PAGE_WORDS: usize = PAGE_BYTES / 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cross_words_and_pages() {
+        let mut bits = Bitfield::default();
+        bits.set_range(60..70_000);
+        assert!(!bits.has(59) && bits.has(60) && bits.has(69_999) && !bits.has(70_000));
+        assert_eq!((bits.contiguous(), bits.next_set(0), bits.next_unset(60)), (0, Some(60), 70_000));
+        bits.set_range(0..60);
+        assert_eq!(bits.contiguous(), 70_000);
+        bits.clear_range(32_768..32_769);
+        assert_eq!((bits.contiguous(), bits.next_set(32_768)), (32_768, Some(32_769)));
+        bits.truncate(100);
+        assert_eq!((bits.contiguous(), bits.next_set(100)), (100, None));
+    }
+
+    #[test]
+    fn single_bits_close_the_gap() {
+        let mut bits = Bitfield::default();
+        assert!(bits.set(1) && bits.set(2) && !bits.set(2));
+        assert_eq!(bits.contiguous(), 0);
+        assert!(bits.set(0));
+        assert_eq!(bits.contiguous(), 3);
+    }
+
+    #[test]
+    fn far_indices_cost_one_page() {
+        let mut bits = Bitfield::default();
+        bits.set(1 << 53);
+        assert_eq!((bits.pages.len(), bits.next_set(5), bits.next_unset(1 << 53)), (1, Some(1 << 53), (1 << 53) + 1));
+        assert_eq!(bits.next_unset(1 << 60), 1 << 60);
+    }
+
+    #[test]
+    fn pages_come_back_from_their_bytes() {
+        let mut bits = Bitfield::default();
+        bits.set_range(0..40_000);
+        let pages = bits.hand_out();
+        assert_eq!((pages.len(), pages[1].1[0], bits.hand_out().len()), (2, 0xff, 2));
+        bits.committed();
+        assert_eq!(bits.hand_out().len(), 0);
+        assert_eq!(Bitfield::from_pages(pages).contiguous(), 40_000);
+    }
+}

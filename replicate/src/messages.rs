@@ -1,1 +1,0 @@
-//! The ten messages of the `hypercore/alpha` protocol.

@@ -1,0 +1,155 @@
+//! What becomes of the answers to our requests.
+
+use super::PeerId;
+use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Misbehaviour};
+use super::fetch::for_path;
+use super::peer::{Early, Pending};
+use crate::Proof;
+use crate::core::VerifyError;
+use crate::store::StoreError;
+
+impl Exchange {
+    /// Takes an answer.
+    pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
+        let Some(pending) = self.peers.get_mut(&id).and_then(|peer| peer.window.take(request)) else { return Ok(()) };
+        if proof.fork > self.core.fork() {
+            return Ok(self.handle_reorg_data(id, proof)?);
+        }
+        if proof.fork < self.core.fork() {
+            self.give_back(id, &pending);
+            return Ok(self.refill_all()?);
+        }
+        let length = self.core.length();
+        if self.is_early(&pending) {
+            self.peer(id, |peer| peer.early.push(Early { pending, proof }));
+        } else if self.accept(id, &pending, proof)? {
+            self.accept_early(id)?;
+        }
+        self.give_up_early(id);
+        if self.core.length() > length { Ok(self.refill_all()?) } else { Ok(self.refill(id)?) }
+    }
+
+    /// Takes the answer that there is none.
+    pub(super) fn handle_no_data(&mut self, id: PeerId, request: u64) -> Result<(), StoreError> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(pending) = peer.window.take(request) else { return Ok(()) };
+        peer.no_data += 1;
+        if peer.no_data >= NO_DATA_MAX {
+            peer.paused = true;
+        }
+        if let Some(block) = pending.request.block {
+            // It said it had the block; until it says so again it has not.
+            peer.blocks.set(block.index, block.index + 1, false);
+        }
+        self.give_back(id, &pending);
+        self.give_up_early(id);
+        if pending.fork > self.core.fork() {
+            self.lose_reorganiser(id)?;
+        }
+        self.refill_all()
+    }
+
+    /// Gives back everything a peer was asked for, so that others are asked.
+    pub(super) fn give_back_all(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let early = std::mem::take(&mut peer.early).into_iter().map(|early| early.pending);
+        let lost: Vec<_> = peer.window.drain().into_iter().chain(early).collect();
+        lost.iter().for_each(|pending| self.give_back(id, pending));
+    }
+
+    /// Starts anew after the core's past has changed.
+    pub(super) fn forget_requests(&mut self) {
+        self.taken = self.core.bitfield().clone();
+        self.upgrading = None;
+        for peer in self.peers.values_mut() {
+            peer.expected.clear();
+            peer.early.clear();
+            peer.reconsider(0);
+            peer.last_upgradable = None;
+        }
+    }
+
+    /// Verifies an answer and stages what it brings; returns whether it was good.
+    fn accept(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<bool, ExchangeError> {
+        match self.core.accept(proof, &pending.request) {
+            Ok(accepted) => {
+                self.settle(id, pending);
+                self.peer(id, |peer| peer.no_data = 0);
+                if let Some(index) = accepted.block {
+                    self.gained.add(index..index + 1);
+                }
+                Ok(true)
+            }
+            Err(VerifyError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                self.refuse(id, pending, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Returns whether an answer cannot be verified yet, since it relies on another one that the peer sends later.
+    fn is_early(&self, pending: &Pending) -> bool {
+        let block = pending.request.block.filter(|_| pending.predicted);
+        block.is_some_and(|block| self.core.missing_nodes(2 * block.index) > block.nodes)
+    }
+
+    /// Takes those early answers that can be verified now.
+    fn accept_early(&mut self, id: PeerId) -> Result<(), ExchangeError> {
+        while let Some(peer) = self.peers.get(&id) {
+            let Some(at) = peer.early.iter().position(|early| !self.is_early(&early.pending)) else { break };
+            let Some(peer) = self.peers.get_mut(&id) else { break };
+            let Early { pending, proof } = peer.early.swap_remove(at);
+            self.accept(id, &pending, proof)?;
+        }
+        Ok(())
+    }
+
+    /// Asks again for early answers whose predecessors did not come, or of which there are too many.
+    fn give_up_early(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.early.is_empty() || (peer.window.len() > 0 && peer.early.len() <= EARLY_MAX) {
+            return;
+        }
+        peer.predicts = false;
+        let early = std::mem::take(&mut peer.early);
+        early.iter().for_each(|early| self.give_back(id, &early.pending));
+    }
+
+    /// Gives back what a lost request had taken, so that any peer may be asked for it.
+    fn give_back(&mut self, id: PeerId, pending: &Pending) {
+        self.settle(id, pending);
+        let Some(block) = pending.request.block else { return };
+        if pending.fork == self.core.fork() && !self.core.has(block.index) {
+            self.taken.clear_range(block.index..block.index + 1);
+            self.peers.values_mut().for_each(|peer| peer.reconsider(block.index));
+        }
+    }
+
+    /// Notes that a request is no longer in flight.
+    fn settle(&mut self, id: PeerId, pending: &Pending) {
+        if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
+            self.upgrading = None;
+        }
+        if let (Some(block), Some(peer)) = (pending.request.block, self.peers.get_mut(&id)) {
+            for_path(block, |node| {
+                peer.expected.remove(&node);
+            });
+        }
+    }
+
+    /// Asks a peer for nothing more, since what it sent does not verify.
+    fn refuse(&mut self, id: PeerId, pending: &Pending, error: &VerifyError) -> Result<(), StoreError> {
+        tracing::warn!(peer = id.0, core = %self.core.key(), %error, "a peer sent data that does not verify");
+        self.give_back(id, pending);
+        self.peer(id, |peer| peer.paused = true);
+        self.give_back_all(id);
+        self.events.push_back(ExchangeEvent::Refused(id, Misbehaviour::InvalidData));
+        self.refill_all()
+    }
+}
+
+/// Answers in a row without data after which a peer is asked nothing more, as in the reference.
+const NO_DATA_MAX: u32 = 32;
+/// Most answers kept because they came before the one they rely on; each holds a block.
+const EARLY_MAX: usize = 32;

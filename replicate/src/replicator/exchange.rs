@@ -1,0 +1,295 @@
+//! One core and the peers that share it: who has what, what is asked, what is told.
+//!
+//! Follows npm hypercore 11.37, `lib/replicator.js`; the differences are named where they are made.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+
+use anypath_wire::PublicKey;
+use thiserror::Error;
+
+use super::PeerId;
+use super::peer::{Asked, Peer};
+use super::ranges::Ranges;
+use super::reorg::Reorganisation;
+use crate::core::{Bitfield, Core};
+use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
+use crate::store::StoreError;
+
+/// A core with its goals and peers. Changes are staged in the core until the replicator commits them;
+/// only then does [`Exchange::committed`] tell the peers.
+pub(super) struct Exchange {
+    pub(super) core: Core,
+    /// Blocks somebody here wants.
+    pub(super) goals: Ranges,
+    /// Blocks that are held or on their way.
+    pub(super) taken: Bitfield,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    /// The peer that was asked for an upgrade.
+    pub(super) upgrading: Option<PeerId>,
+    pub(super) reorganisation: Option<Reorganisation>,
+    /// Blocks gained since the last commit.
+    pub(super) gained: Ranges,
+    /// Blocks of the committed core that are no longer part of it, first and end.
+    pub(super) dropped: Option<(u64, u64)>,
+    /// The committed head that peers were told of.
+    pub(super) told: Head,
+    /// Peers for which there is something to send.
+    ready: BTreeSet<PeerId>,
+    pub(super) events: VecDeque<ExchangeEvent>,
+}
+
+/// A fork and a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Head {
+    pub(super) fork: u64,
+    pub(super) length: u64,
+    pub(super) manifest: bool,
+}
+
+/// What happened to a core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ExchangeEvent {
+    /// A peer said for the first time what it has.
+    Synced(PeerId),
+    /// Blocks were committed.
+    Blocks(Range<u64>),
+    /// A new head was committed.
+    Head,
+    /// Blocks from `kept` on are no longer part of the core.
+    Truncated { kept: u64 },
+    /// A peer sent data that does not verify and is asked nothing more about this core.
+    Refused(PeerId, Misbehaviour),
+}
+
+/// What a peer did that no honest peer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// It does not know the core's key.
+    #[error("the peer could not prove that it knows the key of {0}")]
+    Capability(PublicKey),
+    /// It asked for more than anyone can want at once.
+    #[error("the peer has more than {REQUESTS_MAX} requests waiting for one core")]
+    TooManyRequests,
+    /// It asked about more regions than anyone can need at once.
+    #[error("the peer has more than {REGIONS_MAX} questions about regions waiting for one core")]
+    TooManyWants,
+    /// It keeps asking for what cannot be answered.
+    #[error("the peer sent {INVALID_REQUESTS_MAX} requests that nobody could answer")]
+    InvalidRequests,
+    /// It sent data that does not verify.
+    #[error("the peer sent data that does not verify")]
+    InvalidData,
+    /// It sent a bitfield that begins inside a word.
+    #[error("the peer sent a bitfield that does not begin at a multiple of 32 blocks")]
+    Unaligned,
+    /// It named blocks beyond 2^53.
+    #[error("the peer named a block beyond 2^53")]
+    OutOfRange,
+}
+
+/// Why a message could not be handled.
+#[derive(Debug, Error)]
+pub(super) enum ExchangeError {
+    #[error(transparent)]
+    Misbehaved(#[from] Misbehaviour),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Exchange {
+    /// Wraps a core that nobody shares yet.
+    pub(super) fn new(core: Core) -> Self {
+        let told = Head::of(&core);
+        let taken = core.bitfield().clone();
+        Self {
+            core,
+            goals: Ranges::default(),
+            taken,
+            peers: BTreeMap::new(),
+            upgrading: None,
+            reorganisation: None,
+            gained: Ranges::default(),
+            dropped: None,
+            told,
+            ready: BTreeSet::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Returns whether anybody here wants blocks or news of this core.
+    pub(super) fn downloading(&self) -> bool {
+        !self.goals.is_empty()
+    }
+
+    /// Adds blocks to what is wanted; an end of `u64::MAX` follows the core as it grows.
+    pub(super) fn want(&mut self, run: Range<u64>) -> Result<(), StoreError> {
+        let fresh = !self.downloading();
+        let start = run.start;
+        self.goals.add(run);
+        self.peers.values_mut().for_each(|peer| peer.reconsider(start));
+        if fresh {
+            self.tell_all_sync();
+        }
+        self.refill_all()
+    }
+
+    /// Takes everything out of what is wanted; what is in flight still arrives.
+    pub(super) fn want_nothing(&mut self) {
+        if self.downloading() {
+            self.goals = Ranges::default();
+            self.tell_all_sync();
+        }
+    }
+
+    /// Takes a peer whose channel has opened on both ends.
+    pub(super) fn add_peer(&mut self, id: PeerId) {
+        self.peers.insert(id, Peer::new());
+        self.tell_sync(id);
+        self.tell_contiguous(id);
+    }
+
+    /// Forgets a peer; what it was asked for goes to others.
+    pub(super) fn remove_peer(&mut self, id: PeerId) -> Result<(), StoreError> {
+        self.give_back_all(id);
+        self.peers.remove(&id);
+        self.ready.remove(&id);
+        if self.upgrading == Some(id) {
+            self.upgrading = None;
+        }
+        self.lose_reorganiser(id)?;
+        self.refill_all()
+    }
+
+    /// Takes a message from a peer.
+    pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
+        match message {
+            Message::Sync(sync) => self.handle_sync(id, sync)?,
+            Message::Request(asked) => {
+                self.handle_request(id, Asked { id: asked.id, fork: asked.fork, request: asked.request })?
+            }
+            Message::Cancel { request } => self.handle_cancel(id, request),
+            Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
+            Message::NoData { request, .. } => self.handle_no_data(id, request)?,
+            Message::Want(want) => self.handle_want(id, want.start, want.length)?,
+            Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),
+            Message::Bitfield(bitfield) => self.handle_bitfield(id, &bitfield)?,
+            Message::Range(range) => self.handle_range(id, range)?,
+            Message::Extension { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the peers for which [`Exchange::poll_message`] has something, and forgets that it said so.
+    pub(super) fn take_ready(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Returns the next message for a peer: news, then requests, then answers to its own.
+    pub(super) fn poll_message(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
+        if std::mem::take(&mut peer.searching) {
+            self.refill(id)?;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
+        if let Some(message) = peer.news.next_range() {
+            return Ok(Some(message));
+        }
+        if std::mem::take(&mut peer.news.sync) {
+            return Ok(Some(self.sync(id)));
+        }
+        match self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
+            Some(message) => Ok(Some(message)),
+            None => self.serve(id),
+        }
+    }
+
+    /// Says that the peer has something to send.
+    pub(super) fn mark_ready(&mut self, id: PeerId) {
+        self.ready.insert(id);
+    }
+
+    /// Queues a message.
+    pub(super) fn tell(&mut self, id: PeerId, message: Message) {
+        self.peer(id, |peer| peer.out.push_back(message));
+        self.mark_ready(id);
+    }
+
+    /// Calls `f` with the peer, if it is still there.
+    pub(super) fn peer(&mut self, id: PeerId, f: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            f(peer);
+        }
+    }
+
+    /// Returns the ids of all peers.
+    pub(super) fn peer_ids(&self) -> Vec<PeerId> {
+        self.peers.keys().copied().collect()
+    }
+
+    fn handle_bitfield(&mut self, id: PeerId, bitfield: &BitfieldMessage) -> Result<(), ExchangeError> {
+        if !bitfield.start.is_multiple_of(32) {
+            return Err(Misbehaviour::Unaligned.into());
+        }
+        checked_end(bitfield.start, bitfield.bytes.len() as u64 * 8)?;
+        self.peer(id, |peer| {
+            peer.blocks.set_words(bitfield.start, bitfield.bytes.len() as u64 * 8, bitfield.words());
+            peer.reconsider(bitfield.start);
+        });
+        Ok(self.refill(id)?)
+    }
+
+    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), ExchangeError> {
+        let end = checked_end(range.start, range.length)?;
+        self.peer(id, |peer| {
+            peer.blocks.set(range.start, end, !range.drop);
+            peer.reconsider(range.start);
+        });
+        if range.drop { Ok(()) } else { Ok(self.refill(id)?) }
+    }
+
+    fn tell_all_sync(&mut self) {
+        self.peer_ids().into_iter().for_each(|id| self.tell_sync(id));
+    }
+
+    /// Says that a peer is to be told our head.
+    pub(super) fn tell_sync(&mut self, id: PeerId) {
+        self.peer(id, |peer| peer.news.sync = true);
+        self.mark_ready(id);
+    }
+
+    /// Returns our committed head and what we know of the peer's own.
+    fn sync(&mut self, id: PeerId) -> Message {
+        let (told, downloading) = (self.told, self.downloading());
+        let mut sync =
+            SyncState { fork: told.fork, length: told.length, uploading: true, downloading, ..SyncState::default() };
+        sync.has_manifest = told.manifest;
+        self.peer(id, |peer| {
+            let same_fork = peer.remote.fork == told.fork;
+            peer.can_upgrade &= same_fork;
+            sync.can_upgrade = peer.can_upgrade;
+            sync.remote_length = if same_fork { peer.remote.length } else { 0 };
+        });
+        Message::Sync(sync)
+    }
+}
+
+impl Head {
+    /// Returns the head of a core, staged changes included.
+    pub(super) fn of(core: &Core) -> Self {
+        Self { fork: core.fork(), length: core.length(), manifest: core.manifest().is_some() && !core.is_compat() }
+    }
+}
+
+/// Returns the end of a stretch of blocks, or the misbehaviour if it lies beyond 2^53.
+fn checked_end(start: u64, length: u64) -> Result<u64, Misbehaviour> {
+    start.checked_add(length).filter(|end| *end <= 1 << 53).ok_or(Misbehaviour::OutOfRange)
+}
+
+/// Most requests a peer may have waiting for one core; the reference has at most 512 in flight.
+pub(super) const REQUESTS_MAX: usize = 16_384;
+/// Most questions about regions that may wait for one peer and core; the reference keeps as many regions.
+pub(super) const REGIONS_MAX: usize = 512;
+/// Most requests of a peer that nobody could answer, as in the reference.
+pub(super) const INVALID_REQUESTS_MAX: u32 = 64;

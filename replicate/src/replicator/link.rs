@@ -1,0 +1,107 @@
+//! One connection: its mux, and which channel is which core.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::CoreId;
+use crate::messages::{self, Message};
+use crate::mux::{Channel, Mux, Protocol, SendError};
+use anypath_wire::{DiscoveryKey, Handshake, PublicKey};
+
+/// A connected peer's channels.
+pub(super) struct Link {
+    pub(super) mux: Mux,
+    pub(super) handshake: Handshake,
+    cores: BTreeMap<Channel, CoreId>,
+    channels: BTreeMap<CoreId, Channel>,
+    /// Cores with something to send, each once.
+    ready: VecDeque<CoreId>,
+    /// How often a channel was opened again after the peer closed it.
+    pub(super) reopened: u32,
+}
+
+impl Link {
+    /// Starts without channels.
+    pub(super) fn new(handshake: Handshake) -> Self {
+        Self {
+            mux: Mux::new(),
+            handshake,
+            cores: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            ready: VecDeque::new(),
+            reopened: 0,
+        }
+    }
+
+    /// Opens our end of a core's channel, unless it is open already.
+    pub(super) fn open(&mut self, core: CoreId, key: &PublicKey) {
+        if self.channels.contains_key(&core) {
+            return;
+        }
+        let capability = messages::capability(&self.handshake.hash, self.handshake.role, key);
+        let mut body = Vec::with_capacity(33);
+        messages::Handshake { seeks: true, capability }.encode(&mut body);
+        let channel = self.mux.open(&protocol(&key.discovery_key()), &body);
+        self.cores.insert(channel, core);
+        self.channels.insert(core, channel);
+    }
+
+    /// Returns whether the peer's opening handshake proves that it knows the key.
+    pub(super) fn proves(&self, key: &PublicKey, handshake: &[u8]) -> bool {
+        let expected = messages::capability(&self.handshake.hash, self.handshake.role.other(), key);
+        messages::Handshake::decode(handshake).is_ok_and(|theirs| theirs.capability == expected)
+    }
+
+    /// Returns the core of a channel.
+    pub(super) fn core(&self, channel: Channel) -> Option<CoreId> {
+        self.cores.get(&channel).copied()
+    }
+
+    /// Returns the cores that have a channel here.
+    pub(super) fn cores(&self) -> impl Iterator<Item = CoreId> {
+        self.channels.keys().copied()
+    }
+
+    /// Forgets a channel that has closed.
+    pub(super) fn forget(&mut self, channel: Channel) -> Option<CoreId> {
+        let core = self.cores.remove(&channel)?;
+        self.channels.remove(&core);
+        self.ready.retain(|ready| *ready != core);
+        Some(core)
+    }
+
+    /// Says that a core has something to send.
+    pub(super) fn mark_ready(&mut self, core: CoreId) {
+        if self.channels.contains_key(&core) && !self.ready.contains(&core) {
+            self.ready.push_back(core);
+        }
+    }
+
+    /// Returns the next core with something to send; the caller puts it back if there is more.
+    pub(super) fn next_ready(&mut self) -> Option<CoreId> {
+        self.ready.pop_front()
+    }
+
+    /// Returns whether any core has something to send.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Queues a message on a core's channel.
+    pub(super) fn send(&mut self, core: CoreId, message: &Message) -> Result<(), SendError> {
+        let Some(&channel) = self.channels.get(&core) else { return Ok(()) };
+        message.send(&mut self.mux, channel)
+    }
+}
+
+/// Returns the protocol of a core's channel.
+pub(super) fn protocol(discovery_key: &DiscoveryKey) -> Protocol {
+    Protocol::new(PROTOCOL, discovery_key.0).alias(PROTOCOL_ALIAS)
+}
+
+/// Returns whether a peer's offer is for a core.
+pub(super) fn is_core_protocol(name: &str) -> bool {
+    name == PROTOCOL || name == PROTOCOL_ALIAS
+}
+
+const PROTOCOL: &str = "hypercore/alpha";
+const PROTOCOL_ALIAS: &str = "hypercore";

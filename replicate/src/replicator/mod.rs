@@ -1,0 +1,481 @@
+//! All cores and all peers of a process, without sockets, clock or task.
+//!
+//! A driver feeds it decrypted frames and takes frames out, peer by peer; the application opens cores and
+//! says which blocks it wants. What arrives is verified and staged; [`Replicator::commit`] makes it last and
+//! only then tells anybody, so nothing is announced that a crash could take back.
+//!
+//! ```text
+//! connect ─► handle_frame ─► (staged) ─► commit ─► poll_event    what the application is told
+//!                                           └────► poll_frame    what the peers are told
+//! ```
+//!
+//! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
+//! requests' few bytes, not their answers.
+
+mod answers;
+mod exchange;
+mod fetch;
+mod heads;
+mod link;
+mod peer;
+mod ranges;
+mod remote_blocks;
+mod reorg;
+mod serve;
+mod wants;
+mod window;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
+use bytes::Bytes;
+use thiserror::Error;
+
+pub use self::exchange::Misbehaviour;
+use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
+use self::link::Link;
+pub use self::writer::Writer;
+use crate::core::{AppendError, Core, Manifest, OpenError};
+use crate::messages::Message;
+use crate::mux::{self, CloseReason, MuxError};
+use crate::store::{Batch, Store, StoreError};
+
+/// A connected peer; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+/// An open core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CoreId(u32);
+
+/// What the application is told; everything in it is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer shares this core with us.
+    Opened {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+    },
+    /// A peer does not have this core.
+    Absent {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+    },
+    /// A peer has said what it has of this core.
+    Synced {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+    },
+    /// A peer no longer shares this core, or is gone.
+    Closed {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+    },
+    /// Blocks arrived.
+    Blocks {
+        /// The core.
+        core: CoreId,
+        /// Their indices.
+        blocks: Range<u64>,
+    },
+    /// The core has a new length or fork.
+    Head {
+        /// The core.
+        core: CoreId,
+    },
+    /// Blocks are no longer part of the core; comes before the [`Event::Head`] it belongs to.
+    Truncated {
+        /// The core.
+        core: CoreId,
+        /// How many blocks are left of the old ones.
+        kept: u64,
+    },
+    /// A peer sent data of this core that does not verify; it is asked for nothing more of it.
+    Refused {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+        /// What it did.
+        misbehaviour: Misbehaviour,
+    },
+}
+
+/// Why a connection must be dropped, or the whole replicator given up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The peer broke the rules of channels.
+    #[error(transparent)]
+    Mux(#[from] MuxError),
+    /// A message of the peer cannot be decoded.
+    #[error("the peer sent a message that cannot be decoded: {0}")]
+    Malformed(#[from] anypath_wire::DecodeError),
+    /// The peer broke the rules of replication.
+    #[error(transparent)]
+    Misbehaved(#[from] Misbehaviour),
+    /// An answer does not fit into a frame.
+    #[error(transparent)]
+    Send(#[from] mux::SendError),
+    /// A core in our store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Our own store failed; every peer is affected, none is to blame.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The cores of one store and the peers that share them.
+pub struct Replicator {
+    store: Arc<dyn Store>,
+    exchanges: Vec<Exchange>,
+    by_key: BTreeMap<DiscoveryKey, CoreId>,
+    links: BTreeMap<PeerId, Link>,
+    staged: BTreeSet<CoreId>,
+    events: VecDeque<Event>,
+    peers_seen: u64,
+}
+
+impl Replicator {
+    /// Starts over a store, with no core open.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            exchanges: Vec::new(),
+            by_key: BTreeMap::new(),
+            links: BTreeMap::new(),
+            staged: BTreeSet::new(),
+            events: VecDeque::new(),
+            peers_seen: 0,
+        }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Opens a core by its key: from the store, or as one of which nothing is known yet.
+    pub fn open(&mut self, key: &PublicKey) -> Result<CoreId, OpenError> {
+        match self.load(&key.discovery_key())? {
+            Some(id) => Ok(id),
+            None => Ok(self.add(Core::remote(self.store.clone(), *key))),
+        }
+    }
+
+    /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
+    pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
+        let discovery_key = manifest.key().discovery_key();
+        if let Some(id) = self.load(&discovery_key)? {
+            self.exchange_mut(id).core.sign_with(signer);
+            return Ok(id);
+        }
+        let id = self.add(Core::create(self.store.clone(), manifest, Some(signer)));
+        self.staged.insert(id);
+        Ok(id)
+    }
+
+    /// Returns an open core; what it holds includes what is staged.
+    pub fn core(&self, id: CoreId) -> &Core {
+        &self.exchanges[id.0 as usize].core
+    }
+
+    /// Appends blocks to a writable core; staged until the next commit. Returns the new length.
+    pub fn append(&mut self, id: CoreId, blocks: &[Bytes]) -> Result<u64, AppendError> {
+        let exchange = self.exchange_mut(id);
+        let before = exchange.core.length();
+        let length = exchange.core.append(blocks)?;
+        exchange.taken.set_range(before..length);
+        exchange.gained.add(before..length);
+        self.staged.insert(id);
+        Ok(length)
+    }
+
+    /// Returns a writable core as a place to append to.
+    pub fn writer(&mut self, id: CoreId) -> Writer<'_> {
+        Writer::new(self, id)
+    }
+
+    /// Cuts a writable core to `length` blocks, on a new fork (by default the next one); staged until the next commit.
+    pub fn truncate(&mut self, id: CoreId, length: u64, fork: Option<u64>) -> Result<(), AppendError> {
+        let exchange = self.exchange_mut(id);
+        let before = exchange.core.length();
+        exchange.core.truncate(length, fork)?;
+        exchange.truncated(length, before)?;
+        self.staged.insert(id);
+        self.spread_ready(id);
+        Ok(())
+    }
+
+    /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
+    /// core as it grows.
+    pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
+        let exchange = self.exchange_mut(id);
+        exchange.want(blocks)?;
+        let key = *exchange.core.key();
+        self.links.values_mut().for_each(|link| link.open(id, &key));
+        self.spread_ready(id);
+        Ok(())
+    }
+
+    /// Asks for nothing more of a core; it is still served.
+    pub fn want_nothing(&mut self, id: CoreId) {
+        self.exchange_mut(id).want_nothing();
+        self.spread_ready(id);
+    }
+
+    /// Returns what each peer that shares a core says of it.
+    pub fn remotes(&self, id: CoreId) -> impl Iterator<Item = Remote> {
+        self.exchanges[id.0 as usize].peers.iter().map(|(peer, state)| Remote {
+            peer: *peer,
+            synced: state.synced,
+            fork: state.remote.fork,
+            length: state.remote.length,
+            in_flight: state.window.len(),
+            paused: state.paused,
+        })
+    }
+
+    /// Takes a connection whose handshake is done.
+    pub fn connect(&mut self, handshake: Handshake) -> PeerId {
+        self.peers_seen += 1;
+        let peer = PeerId(self.peers_seen);
+        let mut link = Link::new(handshake);
+        for (index, exchange) in self.exchanges.iter().enumerate().filter(|(_, exchange)| exchange.downloading()) {
+            link.open(CoreId(index as u32), exchange.core.key());
+        }
+        self.links.insert(peer, link);
+        peer
+    }
+
+    /// Forgets a connection; what it was asked for goes to other peers.
+    pub fn disconnect(&mut self, peer: PeerId) -> Result<(), StoreError> {
+        let Some(link) = self.links.remove(&peer) else { return Ok(()) };
+        link.cores().try_for_each(|core| self.close(peer, core))
+    }
+
+    /// Takes a decrypted frame from a peer.
+    ///
+    /// # Errors
+    /// Anything but [`FrameError::Store`] ends this peer alone: the caller drops the connection.
+    pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.mux.handle_frame(frame);
+        }
+        while let Some(event) = self.links.get_mut(&peer).map_or(Ok(None), |link| link.mux.poll_event())? {
+            self.handle_event(peer, event)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the next frame for a peer to `out`, behind what is there already; returns whether there was one.
+    ///
+    /// # Errors
+    /// As [`Replicator::handle_frame`].
+    pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
+        let Some(link) = self.links.get_mut(&peer) else { return Ok(false) };
+        while link.mux.queued_bytes() < FRAME_BYTES_TARGET {
+            let Some(core) = link.next_ready() else { break };
+            let exchange = &mut self.exchanges[core.0 as usize];
+            if let Some(message) = exchange.poll_message(peer)? {
+                link.send(core, &message)?;
+                link.mark_ready(core);
+            }
+        }
+        Ok(link.mux.poll_frame(out))
+    }
+
+    /// Returns whether [`Replicator::poll_frame`] has something for the peer.
+    pub fn has_frame(&self, peer: PeerId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.is_ready() || link.mux.queued_bytes() > 0)
+    }
+
+    /// Returns how many bytes of blocks and nodes wait for a commit.
+    pub fn staged_bytes(&self) -> usize {
+        self.staged.iter().map(|id| self.core(*id).staged_bytes()).sum()
+    }
+
+    /// Returns whether anything waits for a commit.
+    pub fn is_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Makes everything staged last, all cores in one transaction, then queues what peers and application are told.
+    ///
+    /// # Errors
+    /// If the store fails. What was staged is then of no use: the replicator must be dropped.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        let staged = std::mem::take(&mut self.staged);
+        let cores: Vec<_> = staged.iter().filter_map(|id| self.exchange_mut(*id).core.take_changes()).collect();
+        if !cores.is_empty() {
+            self.store.commit(Batch { cores, records: Vec::new() })?;
+        }
+        for id in staged {
+            let exchange = self.exchange_mut(id);
+            exchange.core.committed();
+            exchange.committed()?;
+            self.spread_ready(id);
+        }
+        Ok(())
+    }
+
+    /// Returns the next thing to tell the application.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn handle_event(&mut self, peer: PeerId, event: mux::Event) -> Result<(), FrameError> {
+        match event {
+            mux::Event::Offered { protocol, id } => self.handle_offer(peer, &protocol, &id)?,
+            mux::Event::Opened { channel, handshake } => {
+                let Some(link) = self.links.get(&peer) else { return Ok(()) };
+                let Some(core) = link.core(channel) else { return Ok(()) };
+                let exchange = &mut self.exchanges[core.0 as usize];
+                if !link.proves(exchange.core.key(), &handshake) {
+                    return Err(Misbehaviour::Capability(*exchange.core.key()).into());
+                }
+                exchange.add_peer(peer);
+                self.events.push_back(Event::Opened { peer, core });
+                self.spread_ready(core);
+            }
+            mux::Event::Message { channel, kind, body } => {
+                let Some(core) = self.links.get(&peer).and_then(|link| link.core(channel)) else { return Ok(()) };
+                if let Some(message) = Message::decode(kind, &body, true)? {
+                    self.handle_message(peer, core, message)?;
+                }
+            }
+            mux::Event::Closed { channel, why } => self.handle_closed(peer, channel, why)?,
+        }
+        Ok(())
+    }
+
+    fn handle_offer(&mut self, peer: PeerId, protocol: &str, id: &[u8]) -> Result<(), FrameError> {
+        let discovery_key = link::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
+        let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
+        let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
+        match core {
+            Some(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            None => link.mux.reject(protocol, id),
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, peer: PeerId, core: CoreId, message: Message) -> Result<(), FrameError> {
+        let exchange = &mut self.exchanges[core.0 as usize];
+        let outcome = exchange.handle(peer, message);
+        if exchange.core.staged_bytes() > 0 {
+            self.staged.insert(core);
+        }
+        self.spread_ready(core);
+        Ok(outcome?)
+    }
+
+    fn handle_closed(&mut self, peer: PeerId, channel: mux::Channel, why: CloseReason) -> Result<(), StoreError> {
+        let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
+        let Some(core) = link.forget(channel) else { return Ok(()) };
+        if why == CloseReason::Rejected {
+            self.events.push_back(Event::Absent { peer, core });
+            return Ok(());
+        }
+        self.close(peer, core)?;
+        // A peer closes a channel on which both sides were idle; if we no longer are, it is opened again.
+        let exchange = &self.exchanges[core.0 as usize];
+        if let Some(link) =
+            self.links.get_mut(&peer).filter(|link| exchange.downloading() && link.reopened < REOPENED_MAX)
+        {
+            link.reopened += 1;
+            link.open(core, exchange.core.key());
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, peer: PeerId, core: CoreId) -> Result<(), StoreError> {
+        let exchange = self.exchange_mut(core);
+        let shared = exchange.peers.contains_key(&peer);
+        exchange.remove_peer(peer)?;
+        self.spread_ready(core);
+        if shared {
+            self.events.push_back(Event::Closed { peer, core });
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, discovery_key: &DiscoveryKey) -> Result<Option<CoreId>, OpenError> {
+        if let Some(id) = self.by_key.get(discovery_key) {
+            return Ok(Some(*id));
+        }
+        let core = Core::open(self.store.clone(), discovery_key)?;
+        Ok(core.map(|core| self.add(core)))
+    }
+
+    fn add(&mut self, core: Core) -> CoreId {
+        let id = CoreId(self.exchanges.len() as u32);
+        self.by_key.insert(*core.discovery_key(), id);
+        self.exchanges.push(Exchange::new(core));
+        id
+    }
+
+    fn exchange_mut(&mut self, id: CoreId) -> &mut Exchange {
+        &mut self.exchanges[id.0 as usize]
+    }
+
+    /// Passes on what a core has for its peers and for the application.
+    fn spread_ready(&mut self, core: CoreId) {
+        let exchange = &mut self.exchanges[core.0 as usize];
+        for peer in exchange.take_ready() {
+            if let Some(link) = self.links.get_mut(&peer) {
+                link.mark_ready(core);
+            }
+        }
+        self.events.extend(exchange.events.drain(..).map(|event| match event {
+            ExchangeEvent::Synced(peer) => Event::Synced { peer, core },
+            ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
+            ExchangeEvent::Head => Event::Head { core },
+            ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
+        }));
+    }
+}
+
+/// What a peer says of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    /// The peer.
+    pub peer: PeerId,
+    /// Whether it has said anything yet.
+    pub synced: bool,
+    /// Its fork.
+    pub fork: u64,
+    /// Its length, in blocks; claimed, not proven.
+    pub length: u64,
+    /// Our requests it has not answered.
+    pub in_flight: usize,
+    /// Whether it is asked for nothing more.
+    pub paused: bool,
+}
+
+impl From<ExchangeError> for FrameError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Misbehaved(misbehaviour) => Self::Misbehaved(misbehaviour),
+            ExchangeError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Messages are produced until a frame of this many bytes is full, in bytes.
+const FRAME_BYTES_TARGET: usize = 64 << 10;
+/// How often in a connection's life closed channels are opened again.
+const REOPENED_MAX: u32 = 256;

@@ -1,0 +1,206 @@
+//! Which blocks a peer says it holds: memory follows what it sent, never a number it claims.
+
+use std::collections::BTreeMap;
+
+use super::ranges::Ranges;
+
+/// A peer's blocks: a contiguous head, long runs, and pages of single bits.
+#[derive(Debug, Default)]
+pub(super) struct RemoteBlocks {
+    contiguous: u64,
+    /// Runs longer than a page.
+    runs: Ranges,
+    pages: BTreeMap<u64, Box<Page>>,
+}
+
+type Page = [u64; PAGE_WORDS];
+
+impl RemoteBlocks {
+    /// Returns the length of the head the peer holds whole.
+    pub(super) fn contiguous(&self) -> u64 {
+        self.contiguous
+    }
+
+    /// Returns the first block at or after `from` that the peer holds.
+    pub(super) fn next(&self, from: u64) -> Option<u64> {
+        if from < self.contiguous {
+            return Some(from);
+        }
+        let run = self.runs.next_run(from).map(|run| run.start);
+        let bit = self.next_bit(from, run.unwrap_or(u64::MAX));
+        [run, bit].into_iter().flatten().min()
+    }
+
+    /// Returns whether the peer holds every block of `start..end`.
+    pub(super) fn has_all(&self, start: u64, end: u64) -> bool {
+        let mut at = start.max(self.contiguous);
+        while at < end {
+            match self.runs.run_at(at) {
+                Some(run) => at = run.end,
+                None if self.bit(at) => at += 1,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes a `range` message: blocks `start..end` were gained or dropped.
+    pub(super) fn set(&mut self, start: u64, end: u64, held: bool) {
+        match held {
+            true if start <= self.contiguous => self.contiguous = self.contiguous.max(end),
+            true if end - start <= PAGE_BITS => self.set_bits(start, end),
+            true if self.runs.runs() < RUNS_MAX => self.runs.add(start..end),
+            true => {}
+            false => self.drop_range(start, end),
+        }
+    }
+
+    /// Takes a `bitfield` message: the truth about `length` blocks from `start`, a multiple of 32, on; lowest bit first.
+    pub(super) fn set_words(&mut self, start: u64, length: u64, words: impl Iterator<Item = u32>) {
+        self.drop_range(start, start + length);
+        for (i, word) in words.enumerate().filter(|(_, word)| *word != 0) {
+            let first = start + i as u64 * 32;
+            if let Some(page) = self.page(first / PAGE_BITS) {
+                let bit = first % PAGE_BITS;
+                page[(bit / 64) as usize] |= u64::from(word) << (bit % 64);
+            }
+        }
+    }
+
+    fn drop_range(&mut self, start: u64, end: u64) {
+        if start < self.contiguous {
+            let tail = self.contiguous;
+            self.contiguous = start;
+            if tail > end {
+                self.set(end, tail, true);
+            }
+        }
+        self.runs.remove(start..end);
+        for (number, page) in self.pages.range_mut(start / PAGE_BITS..=end.saturating_sub(1) / PAGE_BITS) {
+            for_words(*number, start, end, |word, mask| page[word] &= !mask);
+        }
+        self.pages.retain(|_, page| page.iter().any(|word| *word != 0));
+    }
+
+    fn set_bits(&mut self, start: u64, end: u64) {
+        for number in start / PAGE_BITS..=end.saturating_sub(1) / PAGE_BITS {
+            if let Some(page) = self.page(number) {
+                for_words(number, start, end, |word, mask| page[word] |= mask);
+            }
+        }
+    }
+
+    fn page(&mut self, number: u64) -> Option<&mut Box<Page>> {
+        if self.pages.len() >= PAGES_MAX && !self.pages.contains_key(&number) {
+            return None;
+        }
+        Some(self.pages.entry(number).or_insert_with(|| Box::new([0; PAGE_WORDS])))
+    }
+
+    fn bit(&self, index: u64) -> bool {
+        let bit = index % PAGE_BITS;
+        self.pages.get(&(index / PAGE_BITS)).is_some_and(|page| page[(bit / 64) as usize] >> (bit % 64) & 1 == 1)
+    }
+
+    fn next_bit(&self, from: u64, before: u64) -> Option<u64> {
+        let last = before.saturating_sub(1) / PAGE_BITS;
+        if from / PAGE_BITS > last {
+            return None;
+        }
+        self.pages.range(from / PAGE_BITS..=last).find_map(|(number, page)| {
+            let base = number * PAGE_BITS;
+            let skip = from.saturating_sub(base);
+            let first = (skip / 64) as usize;
+            page.iter().enumerate().skip(first).find_map(|(i, word)| {
+                let word = if i == first { word & (u64::MAX << (skip % 64)) } else { *word };
+                (word != 0).then(|| base + i as u64 * 64 + u64::from(word.trailing_zeros()))
+            })
+        })
+    }
+}
+
+/// Calls `f` with every word of a page that `start..end` touches, and the mask of the bits inside.
+fn for_words(number: u64, start: u64, end: u64, mut f: impl FnMut(usize, u64)) {
+    let base = number * PAGE_BITS;
+    let (from, to) = (start.saturating_sub(base), end.saturating_sub(base).min(PAGE_BITS));
+    let mut bit = from;
+    while bit < to {
+        let upto = (bit / 64 * 64 + 64).min(to);
+        let width = upto - bit;
+        let mask = if width == 64 { u64::MAX } else { ((1 << width) - 1) << (bit % 64) };
+        f((bit / 64) as usize, mask);
+        bit = upto;
+    }
+}
+
+const PAGE_WORDS: usize = 512;
+const PAGE_BITS: u64 = PAGE_WORDS as u64 * 64;
+/// Most pages kept for one peer and core (4 MiB): 33 million blocks in holes; a peer beyond that is
+/// asked only for what it holds contiguously or in long runs.
+const PAGES_MAX: usize = 1024;
+/// Most long runs kept for one peer and core; further ones are not believed.
+const RUNS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_near_two_to_the_fifty_costs_nothing() {
+        let mut blocks = RemoteBlocks::default();
+        blocks.set(1 << 50, (1 << 50) + (1 << 49), true);
+        blocks.set(10, 1 << 52, false);
+        blocks.set(0, 1 << 52, true);
+        assert!(blocks.next((1 << 52) - 1).is_some());
+        blocks.set(5, 6, false);
+        assert_eq!((blocks.contiguous(), blocks.next(5), blocks.next(6)), (5, Some(6), Some(6)));
+        assert!(blocks.pages.is_empty());
+    }
+
+    #[test]
+    fn equals_a_plain_set_under_random_messages() {
+        let mut seed = 1u64;
+        let mut random = move |n: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % n
+        };
+        let (mut blocks, mut model) = (RemoteBlocks::default(), BTreeSet::new());
+        for _ in 0..400 {
+            let start = random(4) * 32_000 + random(40);
+            let longest = if random(3) == 0 { 40_000 } else { 70 };
+            let end = start + 1 + random(longest);
+            match random(3) {
+                0 => {
+                    let words: Vec<u32> = (0..(end - start).div_ceil(32)).map(|_| random(1 << 32) as u32).collect();
+                    let start = start / 32 * 32;
+                    blocks.set_words(start, words.len() as u64 * 32, words.iter().copied());
+                    for (i, index) in (start..start + words.len() as u64 * 32).enumerate() {
+                        if words[i / 32] >> (i % 32) & 1 == 1 {
+                            model.insert(index)
+                        } else {
+                            model.remove(&index)
+                        };
+                    }
+                }
+                held => {
+                    blocks.set(start, end, held == 1);
+                    for i in start..end {
+                        if held == 1 {
+                            model.insert(i)
+                        } else {
+                            model.remove(&i)
+                        };
+                    }
+                }
+            }
+            let from = random(140_000);
+            assert_eq!(blocks.next(from), model.range(from..).next().copied());
+            let gap = (from..).find(|i| !model.contains(i)).unwrap_or(from);
+            assert!(blocks.has_all(from, gap) && !blocks.has_all(from, gap + 1));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Answering: every request is answered or kept, none is dropped.
+
+use super::PeerId;
+use super::exchange::{Exchange, ExchangeError, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
+use super::peer::Asked;
+use crate::Proof;
+use crate::core::{Core, ProveError};
+use crate::messages::{Bitfield, DataMessage, Message, Range};
+
+impl Exchange {
+    /// Keeps a request until the connection has room for its answer.
+    pub(super) fn handle_request(&mut self, id: PeerId, asked: Asked) -> Result<(), Misbehaviour> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if peer.serving.len() >= REQUESTS_MAX {
+            return Err(Misbehaviour::TooManyRequests);
+        }
+        peer.serving.push_back(asked);
+        self.mark_ready(id);
+        Ok(())
+    }
+
+    /// Forgets a request that is still waiting.
+    pub(super) fn handle_cancel(&mut self, id: PeerId, request: u64) {
+        self.peer(id, |peer| peer.serving.retain(|asked| asked.id != request));
+    }
+
+    /// Remembers a region, to say which of its blocks we hold, now and as they come.
+    pub(super) fn handle_want(&mut self, id: PeerId, start: u64, length: u64) -> Result<(), Misbehaviour> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if !peer.wants.add(start, length) {
+            return Ok(());
+        }
+        if peer.regions.len() >= REGIONS_MAX {
+            return Err(Misbehaviour::TooManyWants);
+        }
+        peer.regions.push_back((start, length));
+        self.mark_ready(id);
+        Ok(())
+    }
+
+    /// Answers the peer's oldest question about a region, else its oldest request.
+    pub(super) fn serve(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
+        while let Some((start, length)) = peer.regions.pop_front() {
+            if let Some(message) = region(&self.core, start, length) {
+                return Ok(Some(message));
+            }
+        }
+        let asked = peer.serving.pop_front();
+        asked.map(|asked| self.answer(id, asked)).transpose()
+    }
+
+    fn answer(&mut self, id: PeerId, asked: Asked) -> Result<Message, ExchangeError> {
+        let Asked { id: request, fork, request: wanted } = asked;
+        let held = wanted.block.is_none_or(|block| self.core.has(block.index));
+        if fork != self.core.fork() || !held {
+            return Ok(self.answer_manifest(&asked));
+        }
+        match self.core.prove(&wanted) {
+            Ok(proof) => Ok(Message::Data(DataMessage { request, proof })),
+            Err(ProveError::Store(error)) => Err(error.into()),
+            Err(ProveError::NotHeld) => Ok(self.answer_manifest(&asked)),
+            Err(_) => {
+                let Some(peer) = self.peers.get_mut(&id) else { return Ok(no_data(request, INVALID_REQUEST)) };
+                peer.requests_invalid += 1;
+                if peer.requests_invalid >= INVALID_REQUESTS_MAX {
+                    return Err(Misbehaviour::InvalidRequests.into());
+                }
+                Ok(no_data(request, INVALID_REQUEST))
+            }
+        }
+    }
+
+    /// Answers with the manifest alone if it was asked for, else with nothing.
+    fn answer_manifest(&self, asked: &Asked) -> Message {
+        let manifest = self.core.manifest().filter(|_| asked.request.manifest && !self.core.is_compat());
+        match manifest {
+            None => no_data(asked.id, NOT_AVAILABLE),
+            Some(manifest) => {
+                let proof = Proof { fork: self.core.fork(), manifest: Some(manifest.clone()), ..Proof::default() };
+                Message::Data(DataMessage { request: asked.id, proof })
+            }
+        }
+    }
+}
+
+/// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
+fn region(core: &Core, start: u64, length: u64) -> Option<Message> {
+    let (held, whole) = (core.length(), core.contiguous_length());
+    if start + length <= whole || whole == held {
+        return Some(Message::Range(Range { drop: false, start: 0, length: whole }));
+    }
+    let end = held.min(start + length);
+    (start < end).then(|| Message::Bitfield(Bitfield::new(start, words(core, start, end))))
+}
+
+/// Returns the bits of blocks `start..end`, 32 a word; `start` is a multiple of 32.
+fn words(core: &Core, start: u64, end: u64) -> impl Iterator<Item = u32> {
+    (start / 32..end.div_ceil(32)).map(|word| {
+        let (page, place) = (word / (2 * PAGE_WORDS), word % (2 * PAGE_WORDS));
+        core.bitfield().page(page).map_or(0, |words| (words[(place / 2) as usize] >> (place % 2 * 32)) as u32)
+    })
+}
+
+fn no_data(request: u64, reason: u64) -> Message {
+    Message::NoData { request, reason }
+}
+
+/// Why there is no data: we do not hold it.
+const NOT_AVAILABLE: u64 = 1;
+/// Why there is no data: nobody could answer.
+const INVALID_REQUEST: u64 = 2;
+/// Words of 64 bits in a page of the core's bitfield.
+const PAGE_WORDS: u64 = 512;

@@ -1,0 +1,112 @@
+//! Makes what was written outlive a power cut, a moment later and off the way of those who write.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::block_file::BlockFile;
+use super::journal::Journal;
+
+/// The two files that are appended to.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// The bytes of the blocks.
+    pub(super) blocks: BlockFile,
+    /// The batches.
+    pub(super) journal: Journal,
+}
+
+impl Files {
+    /// Waits until everything written before is on the disk; blocks first, as the journal names them.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.blocks.sync()?;
+        self.journal.sync()
+    }
+}
+
+/// A thread that syncs the files some time after it is told of a change; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Syncer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    files: Arc<Files>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    dirty: bool,
+    stopped: bool,
+    failed: Option<io::ErrorKind>,
+}
+
+impl Syncer {
+    /// Starts the thread.
+    pub(super) fn start(files: Arc<Files>) -> io::Result<Self> {
+        let shared = Arc::new(Shared { files, state: Mutex::default(), changed: Condvar::new() });
+        let its = shared.clone();
+        let thread = std::thread::Builder::new().name("store sync".to_owned()).spawn(move || its.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Says that something was written.
+    ///
+    /// # Errors
+    /// If an earlier sync failed: the disk may have lost something that was announced, so nothing more is taken.
+    pub(super) fn mark(&self) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        if let Some(kind) = state.failed {
+            return Err(kind.into());
+        }
+        if !state.dirty {
+            state.dirty = true;
+            self.shared.changed.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been reported there.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        while self.wait() {
+            if let Err(error) = self.files.sync() {
+                tracing::error!(%error, "cannot sync the store");
+                self.lock().failed = Some(error.kind());
+            }
+        }
+    }
+
+    /// Waits for a change, and for more of them to come; returns false when stopped.
+    fn wait(&self) -> bool {
+        let wait = self.changed.wait_while(self.lock(), |state| !state.dirty && !state.stopped);
+        let state = wait.unwrap_or_else(PoisonError::into_inner);
+        let wait = self.changed.wait_timeout_while(state, DELAY, |state| !state.stopped);
+        let (mut state, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        state.dirty = false;
+        !state.stopped
+    }
+}
+
+/// How long changes are collected before a sync: half of the 100 ms that may be lost, the other half being for the disk.
+const DELAY: Duration = Duration::from_millis(50);

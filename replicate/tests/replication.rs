@@ -1,0 +1,161 @@
+//! Cores between replicators that are wired together without sockets.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anypath_replicate::core::{Manifest, Signer};
+use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
+use anypath_replicate::store::MemoryStore;
+use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
+use bytes::Bytes;
+
+#[test]
+fn a_reader_gets_every_block_and_follows_what_is_appended() {
+    let (mut writer, core) = writer(300);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.want(copy, 0..u64::MAX).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    assert_same(&writer, core, &reader, copy, 0..300);
+
+    writer.append(core, &[block(300), block(301)]).unwrap();
+    writer.commit().unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_same(&writer, core, &reader, copy, 0..302);
+    assert_eq!(reader.remotes(copy).next().unwrap().in_flight, 0);
+}
+
+#[test]
+fn only_what_is_wanted_is_fetched_and_a_third_peer_gets_it_from_both() {
+    let (mut writer, core) = writer(100);
+    let key = *writer.core(core).key();
+    let (mut middle, mut last) = (reader(), reader());
+    let held = middle.open(&key).unwrap();
+    middle.want(held, 40..60).unwrap();
+    Link::new(&mut writer, &mut middle).settle(&mut writer, &mut middle);
+    assert_eq!((middle.core(held).has(39), middle.core(held).has(40), middle.core(held).has(60)), (false, true, false));
+
+    let copy = last.open(&key).unwrap();
+    last.want(copy, 0..100).unwrap();
+    Link::new(&mut middle, &mut last).settle(&mut middle, &mut last);
+    assert_eq!(last.core(copy).length(), 100);
+    let have: Vec<_> = (0..100).filter(|index| last.core(copy).has(*index)).collect();
+    assert_eq!(have, (40..60).collect::<Vec<_>>());
+    Link::new(&mut writer, &mut last).settle(&mut writer, &mut last);
+    assert_same(&writer, core, &last, copy, 0..100);
+}
+
+#[test]
+fn a_truncated_core_is_followed_at_any_depth() {
+    for kept in [0, 1, 5, 8, 31, 39] {
+        let (mut writer, core) = writer(40);
+        let mut reader = reader();
+        let copy = reader.open(writer.core(core).key()).unwrap();
+        reader.want(copy, 0..u64::MAX).unwrap();
+        let mut link = Link::new(&mut writer, &mut reader);
+        link.settle(&mut writer, &mut reader);
+
+        writer.truncate(core, kept, None).unwrap();
+        writer.append(core, &[block(1000), block(1001)]).unwrap();
+        writer.commit().unwrap();
+        link.settle(&mut writer, &mut reader);
+        assert_eq!(reader.core(copy).fork(), 1, "kept {kept}");
+        assert_same(&writer, core, &reader, copy, 0..kept + 2);
+        let truncated = link.events.iter().any(|event| *event == Event::Truncated { core: copy, kept });
+        assert!(truncated, "kept {kept}: {:?}", link.events);
+    }
+}
+
+#[test]
+fn a_core_nobody_has_is_absent() {
+    let (mut writer, _) = writer(1);
+    let mut reader = reader();
+    let other = reader.open(&PublicKey([9; 32])).unwrap();
+    reader.want(other, 0..1).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    assert_eq!(link.events, [Event::Absent { peer: link.right, core: other }]);
+}
+
+#[test]
+fn a_peer_that_vanishes_is_replaced_by_another() {
+    let (mut writer, core) = writer(200);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.want(copy, 0..200).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    (0..4).for_each(|_| drop(link.step(&mut writer, &mut reader)));
+    assert!(reader.remotes(copy).next().unwrap().in_flight > 0);
+    writer.disconnect(link.left).unwrap();
+    reader.disconnect(link.right).unwrap();
+    Link::new(&mut writer, &mut reader).settle(&mut writer, &mut reader);
+    assert_same(&writer, core, &reader, copy, 0..200);
+}
+
+fn writer(blocks: u64) -> (Replicator, CoreId) {
+    let mut replicator = Replicator::new(Arc::new(MemoryStore::default()));
+    let pair = KeyPair::from_seed(&[1; 32]);
+    let core = replicator.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap();
+    let blocks: Vec<_> = (0..blocks).map(block).collect();
+    replicator.append(core, &blocks).unwrap();
+    replicator.commit().unwrap();
+    (replicator, core)
+}
+
+fn reader() -> Replicator {
+    Replicator::new(Arc::new(MemoryStore::default()))
+}
+
+fn block(index: u64) -> Bytes {
+    vec![index as u8; (index * 37 % 5000) as usize].into()
+}
+
+fn assert_same(a: &Replicator, in_a: CoreId, b: &Replicator, in_b: CoreId, blocks: Range<u64>) {
+    assert_eq!(a.core(in_a).length(), b.core(in_b).length());
+    for index in blocks {
+        let (theirs, ours) = (a.core(in_a).block(index).unwrap(), b.core(in_b).block(index).unwrap());
+        assert!(ours.is_some() && ours == theirs, "block {index}");
+    }
+}
+
+/// A connection without encryption between two replicators.
+struct Link {
+    left: PeerId,
+    right: PeerId,
+    events: Vec<Event>,
+}
+
+impl Link {
+    fn new(left: &mut Replicator, right: &mut Replicator) -> Self {
+        let shake = |role| Handshake { role, remote: PublicKey([7; 32]), hash: [3; 64], tx: [0; 32], rx: [0; 32] };
+        let (left, right) = (left.connect(shake(Role::Responder)), right.connect(shake(Role::Initiator)));
+        Self { left, right, events: Vec::new() }
+    }
+
+    /// Carries one frame each way; returns whether there was any.
+    fn step(&mut self, left: &mut Replicator, right: &mut Replicator) -> Result<bool, FrameError> {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        let moved = left.poll_frame(self.left, &mut there)? | right.poll_frame(self.right, &mut back)?;
+        if !there.is_empty() {
+            right.handle_frame(self.right, there.into())?;
+        }
+        if !back.is_empty() {
+            left.handle_frame(self.left, back.into())?;
+        }
+        left.commit()?;
+        right.commit()?;
+        while left.poll_event().is_some() {}
+        self.events.extend(std::iter::from_fn(|| right.poll_event()));
+        Ok(moved)
+    }
+
+    fn settle(&mut self, left: &mut Replicator, right: &mut Replicator) {
+        for _ in 0..10_000 {
+            if !self.step(left, right).unwrap() {
+                return;
+            }
+        }
+        panic!("never settles");
+    }
+}

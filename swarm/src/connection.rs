@@ -1,0 +1,214 @@
+//! One connection: the handshake, then a task that reads and one that writes.
+
+use std::io;
+use std::time::Duration;
+
+use anypath_replicate::noise::{
+    FRAME_BYTES_MAX, FrameTooLong, Frames, HANDSHAKE_BYTES_MAX, HandshakeError, OpenError, Opener, Sealer, XxHandshake,
+};
+use anypath_replicate::replicator::{FrameError, PeerId};
+use anypath_transports::{Conn, Reader, Writer};
+use anypath_wire::{Handshake, KeyPair};
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::engine::{EngineHandle, Job, Stopped};
+
+/// Why a connection ended, or never became one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The bytes stopped.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The peer hung up before the handshake was done.
+    #[error("the peer hung up during the handshake")]
+    HungUp,
+    /// The peer said nothing for too long.
+    #[error("the peer did not finish the handshake within {} s", HANDSHAKE_TIME_MAX.as_secs())]
+    Silent,
+    /// The peer does not speak secret-stream, or tried to cheat.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// A frame is too long.
+    #[error(transparent)]
+    Frame(#[from] FrameTooLong),
+    /// A frame was damaged on its way.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The peer broke the protocol.
+    #[error(transparent)]
+    Replication(FrameError),
+    /// We dialled ourselves.
+    #[error("the address leads back to this node")]
+    Ourselves,
+    /// The system gave no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A connection after its handshake.
+pub(crate) struct Shaken {
+    pub(crate) handshake: Handshake,
+    reader: Reader,
+    writer: Writer,
+    frames: Frames,
+    opener: Opener,
+    sealer: Sealer,
+}
+
+/// Shakes hands, within a time limit.
+pub(crate) async fn shake(conn: Conn, identity: &KeyPair) -> Result<Shaken, ConnectionError> {
+    timeout(HANDSHAKE_TIME_MAX, shake_hands(conn, identity)).await.map_err(|_| ConnectionError::Silent)?
+}
+
+async fn shake_hands(conn: Conn, identity: &KeyPair) -> Result<Shaken, ConnectionError> {
+    let Conn { role, mut reader, mut writer, .. } = conn;
+    let mut frames = Frames::new(HANDSHAKE_BYTES_MAX);
+    let mut noise = XxHandshake::new(role, identity, random()?);
+    let handshake = loop {
+        while let Some(frame) = noise.poll_frame() {
+            writer.write_all(&frame).await?;
+        }
+        if let Some(handshake) = noise.finished() {
+            break handshake;
+        }
+        let frame = next_frame(&mut reader, &mut frames).await?.ok_or(ConnectionError::HungUp)?;
+        noise.handle_frame(&frame)?;
+    };
+    if handshake.remote == identity.public() {
+        return Err(ConnectionError::Ourselves);
+    }
+    let (sealer, header) = Sealer::new(&handshake, random()?);
+    writer.write_all(&header).await?;
+    writer.flush().await?;
+    let mut opener = Opener::new(&handshake);
+    let header = next_frame(&mut reader, &mut frames).await?.ok_or(ConnectionError::HungUp)?;
+    opener.open(header)?;
+    frames.set_frame_bytes_max(FRAME_BYTES_MAX);
+    Ok(Shaken { handshake, reader, writer, frames, opener, sealer })
+}
+
+impl Shaken {
+    /// Registers the connection with the engine and returns what runs it.
+    pub(crate) async fn register(self, engine: &EngineHandle) -> Result<Registered, ConnectionError> {
+        let (frames, outgoing) = mpsc::unbounded_channel();
+        let (gone, ended) = oneshot::channel();
+        let (id, peer) = oneshot::channel();
+        engine.send(Job::Connect { handshake: self.handshake.clone(), frames, gone, id }).await?;
+        let peer = peer.await.map_err(|_| ConnectionError::HungUp)?;
+        Ok(Registered { shaken: self, engine: engine.clone(), peer, outgoing, ended })
+    }
+}
+
+/// A connection that the engine knows.
+pub(crate) struct Registered {
+    shaken: Shaken,
+    engine: EngineHandle,
+    pub(crate) peer: PeerId,
+    outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    ended: oneshot::Receiver<ConnectionError>,
+}
+
+impl Registered {
+    /// Runs until either end is done; an error is the reason, if there is one.
+    pub(crate) async fn run(self) -> Result<(), ConnectionError> {
+        let Self { shaken, engine, peer, outgoing, ended } = self;
+        let Shaken { mut reader, mut writer, frames, opener, sealer, .. } = shaken;
+        let outcome = tokio::select! {
+            outcome = read(&mut reader, frames, opener, &engine, peer) => outcome,
+            outcome = write(&mut writer, sealer, outgoing, &engine, peer) => outcome,
+            Ok(error) = ended => Err(error),
+        };
+        drop(engine.send(Job::Disconnect(peer)).await);
+        if outcome.is_ok() {
+            drop(anypath_transports::close(&mut reader, &mut writer).await);
+        }
+        outcome
+    }
+}
+
+async fn read(
+    reader: &mut Reader,
+    mut frames: Frames,
+    mut opener: Opener,
+    engine: &EngineHandle,
+    peer: PeerId,
+) -> Result<(), ConnectionError> {
+    let mut buffer = BytesMut::new();
+    loop {
+        let mut messages: Vec<Bytes> = Vec::new();
+        while let Some(frame) = frames.next_frame()? {
+            let message = opener.open(frame)?;
+            if !message.is_empty() {
+                messages.push(message);
+            }
+        }
+        if !messages.is_empty() {
+            engine.send(Job::Frames(peer, messages)).await?;
+        }
+        buffer.reserve(READ_BYTES);
+        if reader.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        frames.push(buffer.split());
+    }
+}
+
+async fn write(
+    writer: &mut Writer,
+    mut sealer: Sealer,
+    mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>,
+    engine: &EngineHandle,
+    peer: PeerId,
+) -> Result<(), ConnectionError> {
+    let mut idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
+    loop {
+        let frame = tokio::select! {
+            frame = outgoing.recv() => frame,
+            () = sleep_until(idle_until) => Some(vec![0; Sealer::ROOM_BYTES]),
+        };
+        let Some(mut frame) = frame else { return Ok(()) };
+        let keep_alive = frame.len() == Sealer::ROOM_BYTES;
+        sealer.seal(&mut frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        writer.write_all(&frame).await?;
+        idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
+        if !keep_alive {
+            engine.send(Job::Written(peer, frame)).await?;
+        }
+    }
+}
+
+async fn next_frame(reader: &mut Reader, frames: &mut Frames) -> Result<Option<BytesMut>, ConnectionError> {
+    loop {
+        if let Some(frame) = frames.next_frame()? {
+            return Ok(Some(frame));
+        }
+        let mut buffer = BytesMut::with_capacity(HANDSHAKE_READ_BYTES);
+        if reader.read_buf(&mut buffer).await? == 0 {
+            return Ok(None);
+        }
+        frames.push(buffer);
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ConnectionError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(ConnectionError::Random)?;
+    Ok(bytes)
+}
+
+/// How long a peer may take to shake hands; a few round trips of the slowest path.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long nothing is written before an empty message keeps the path open, as in the reference.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 256 << 10;
+/// The same before the peer has proven anything, in bytes.
+const HANDSHAKE_READ_BYTES: usize = 1 << 10;

@@ -1,0 +1,90 @@
+//! Keeps listening and keeps connected: accepts who comes, dials again who was lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anypath_transports::{Conn, Listener};
+use anypath_wire::{Address, Role};
+use tokio::time::{Instant, sleep};
+use tracing::{Instrument, debug, info_span};
+
+use crate::connection::{ConnectionError, shake};
+use crate::event::{Event, PeerInfo, Unreachable};
+use crate::node::Shared;
+
+/// Accepts connections until the listener fails or the node stops.
+pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
+    // Waiting for a place before accepting leaves further peers in the system's queue.
+    while let Ok(place) = node.connections.clone().acquire_owned().await {
+        let conn = match listener.accept().await {
+            Ok(conn) => conn,
+            Err(error) => {
+                tracing::error!(address = %listener.address(), %error, "no longer listening");
+                return;
+            }
+        };
+        let node = node.clone();
+        tokio::spawn(async move {
+            if let Err(error) = run(&node, conn, Instant::now()).await {
+                debug!(%error, "an incoming connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Dials an address, and again whenever the connection is lost or does not come about.
+pub(crate) async fn keep_connected(node: Arc<Shared>, address: Address) {
+    let mut failures = 0;
+    while let Ok(place) = node.connections.clone().acquire_owned().await {
+        let started = Instant::now();
+        let outcome = dial(&node, &address, started).await;
+        failures = if started.elapsed() >= PROVEN_AFTER { 0 } else { failures + 1 };
+        if let Err(error) = outcome {
+            debug!(%address, %error, "a dialled connection ended");
+            drop(node.engine.events.send(Event::Unreachable { address: address.clone(), error: Arc::new(error) }));
+        }
+        drop(place);
+        if node.engine.has_stopped() {
+            return;
+        }
+        sleep(RETRY_MIN.saturating_mul(1 << failures.min(RETRY_DOUBLINGS_MAX))).await;
+    }
+}
+
+async fn dial(node: &Arc<Shared>, address: &Address, started: Instant) -> Result<(), Unreachable> {
+    let transport = node.transports.iter().find(|transport| transport.speaks(address));
+    let transport = transport.ok_or_else(|| Unreachable::NoTransport(address.clone()))?;
+    let conn = transport.dial(address).await?;
+    run(node, conn, started).await?;
+    Ok(())
+}
+
+/// Runs one connection from handshake to end, telling the subscribers.
+async fn run(node: &Arc<Shared>, conn: Conn, started: Instant) -> Result<(), ConnectionError> {
+    let (transport, address) = (conn.transport, conn.remote.clone());
+    let incoming = conn.role == Role::Responder;
+    let span = info_span!("connection", transport, %address, incoming);
+    async {
+        let shaken = shake(conn, &node.identity).await?;
+        let key = shaken.handshake.remote;
+        let registered = shaken.register(&node.engine).await?;
+        let peer = registered.peer;
+        let info = PeerInfo { peer, key, transport, address: address.clone(), took: started.elapsed() };
+        tracing::info!(%key, "connected");
+        drop(node.engine.events.send(Event::Connected(Arc::new(info))));
+        let outcome = registered.run().await.map_err(Arc::new);
+        tracing::info!(%key, error = outcome.as_ref().err().map(tracing::field::display), "disconnected");
+        drop(node.engine.events.send(Event::Disconnected { peer, error: outcome.err() }));
+        Ok(())
+    }
+    .instrument(span)
+    .await
+}
+
+/// First pause before an address is dialled again; doubles with each failure.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// How often the pause doubles: to 16 s.
+const RETRY_DOUBLINGS_MAX: u32 = 6;
+/// A connection that lasted this long was a good one.
+const PROVEN_AFTER: Duration = Duration::from_secs(15);

@@ -1,0 +1,131 @@
+//! One identity, one store, its listeners and connections.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anypath_replicate::replicator::Replicator;
+use anypath_replicate::store::{Store, StoreError};
+use anypath_transports::{ListenError, Transport};
+use anypath_wire::{Address, KeyPair, ListenAt, PublicKey};
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinSet;
+
+use crate::engine::{EngineHandle, Job, Stopped};
+use crate::event::Event;
+use crate::keeper;
+
+/// What a node is made of.
+pub struct Config {
+    /// Its own key, by which peers know it; unrelated to the cores it shares.
+    pub identity: KeyPair,
+    /// Where its cores are.
+    pub store: Arc<dyn Store>,
+    /// How it reaches peers and is reached, best first.
+    pub transports: Vec<Arc<dyn Transport>>,
+}
+
+/// A running node; its tasks end when it is dropped, its work lasts only through [`Node::stop`] or a finished call.
+pub struct Node {
+    shared: Arc<Shared>,
+    tasks: Mutex<JoinSet<()>>,
+    engine: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+/// What the node's tasks share.
+pub(crate) struct Shared {
+    pub(crate) identity: KeyPair,
+    pub(crate) transports: Vec<Arc<dyn Transport>>,
+    pub(crate) engine: EngineHandle,
+    /// One permit for every connection that may still come.
+    pub(crate) connections: Arc<Semaphore>,
+}
+
+impl Node {
+    /// Starts the engine; nothing is opened or contacted yet.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(config: Config) -> io::Result<Self> {
+        let Config { identity, store, transports } = config;
+        let (engine, thread) = EngineHandle::start(Replicator::new(store))?;
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let shared = Arc::new(Shared { identity, transports, engine, connections });
+        Ok(Self { shared, tasks: Mutex::default(), engine: Some(thread) })
+    }
+
+    /// Returns the node's own key.
+    pub fn key(&self) -> PublicKey {
+        self.shared.identity.public()
+    }
+
+    /// Returns the events from now on. A subscriber that falls behind by thousands misses some and is told so.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.shared.engine.events.subscribe()
+    }
+
+    /// Accepts peers there from now on, and returns the address that was bound.
+    pub async fn listen(&self, at: &ListenAt) -> Result<Address, ListenError> {
+        let transport = self.shared.transports.iter().find(|transport| transport.name() == at.scheme);
+        let unspoken = || ListenError::NotSpoken { transport: "no transport of this node", at: at.clone() };
+        let listener = transport.ok_or_else(unspoken)?.listen(at).await?;
+        let address = listener.address();
+        self.spawn(keeper::accept(self.shared.clone(), listener));
+        Ok(address)
+    }
+
+    /// Dials the address from now on, and again whenever the connection is lost.
+    pub fn connect(&self, to: Address) {
+        self.spawn(keeper::keep_connected(self.shared.clone(), to));
+    }
+
+    /// Runs `f` with the replicator and returns what it returned, once everything it staged is committed.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn call<R, F>(&self, f: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Replicator) -> R + Send + 'static,
+    {
+        self.shared.engine.call(f).await
+    }
+
+    /// Runs `f`, which only looks, and returns what it returned at once; it may see what is not committed yet.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn read<R, F>(&self, f: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Replicator) -> R + Send + 'static,
+    {
+        self.shared.engine.read(f).await
+    }
+
+    /// Commits everything, ends all connections properly and lets go of the store.
+    ///
+    /// # Errors
+    /// If the store failed, now or earlier.
+    pub async fn stop(mut self) -> Result<(), StoreError> {
+        drop(self.shared.engine.send(Job::Stop).await);
+        let outcome = match self.engine.take().map(|thread| tokio::task::spawn_blocking(|| thread.join())) {
+            Some(joined) => joined.await.ok().and_then(Result::ok).unwrap_or(Ok(())),
+            None => Ok(()),
+        };
+        let connections = self.shared.connections.clone();
+        let ended = connections.acquire_many(CONNECTIONS_MAX as u32);
+        drop(tokio::time::timeout(CLOSING_TIME_MAX, ended).await);
+        outcome
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+}
+
+/// Most connections at once, handshakes included; further peers wait in the system's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long peers are given to take in what was sent to them before the node ends.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(3);
