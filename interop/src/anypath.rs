@@ -12,8 +12,6 @@ use crate::Process;
 use crate::content::hex;
 
 /// A running `anypath --json`.
-///
-/// Its events are read only while something waits for them; a pipe holds some hundreds of them.
 #[derive(Debug)]
 pub struct Anypath {
     process: Process,
@@ -95,18 +93,25 @@ impl Anypath {
                 }
             }
             if !self.read_event()? {
-                let status = self.process.wait()?;
-                let events = self.events.len();
-                bail!(self.process.failure(&format!("ended ({status}) after {events} events without {event:?}")));
+                return Err(self.ended_without(event));
             }
         }
     }
 
     /// Returns the first event of that name, whether it was waited for before or is still to come.
     pub fn first(&mut self, event: &str) -> Result<Value> {
-        match self.events.iter().find(|known| known["event"] == event) {
-            Some(known) => Ok(known.clone()),
-            None => self.wait_for(event),
+        self.nth(event, 0)
+    }
+
+    /// Returns the event of that name with `index` others before it; does not move what [`Anypath::wait_for`] takes.
+    pub fn nth(&mut self, event: &str, index: usize) -> Result<Value> {
+        loop {
+            if let Some(known) = self.events.iter().filter(|known| known["event"] == event).nth(index) {
+                return Ok(known.clone());
+            }
+            if !self.read_event()? {
+                return Err(self.ended_without(event));
+            }
         }
     }
 
@@ -147,6 +152,12 @@ impl Anypath {
         Ok(Finished { code, events: std::mem::take(&mut self.events), stderr: self.process.stderr() })
     }
 
+    fn ended_without(&mut self, event: &str) -> anyhow::Error {
+        let ending = self.process.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let last = self.events.last();
+        self.process.failure(&format!("ended ({ending}) without the event {event:?}; its last one: {last:?}"))
+    }
+
     fn read_event(&mut self) -> Result<bool> {
         let Some(line) = self.process.line()? else { return Ok(false) };
         let event: Value = serde_json::from_str(&line)
@@ -184,10 +195,15 @@ impl Finished {
         problems.map(|event| (text(event, "name"), text(event, "code"))).collect()
     }
 
-    /// Fails unless the run ended with `code`, an `error` event and the same sentence for people, free of panics.
-    /// Returns the sentence.
+    /// Fails unless the run ended with `code` and an `error` event whose message is one line, free of panics; returns the
+    /// message. Wrong usage (2) is told before anybody knows of `--json`: there the first line for people counts.
     pub fn expect_sentence(&self, code: i32) -> Result<String> {
-        let message = self.expect_code(code)?.event("error")?["message"].as_str().context("error without message")?;
+        self.expect_code(code)?;
+        let message = match self.event("error") {
+            Ok(event) => event["message"].as_str().unwrap_or_default(),
+            Err(_) if code == USAGE => self.stderr.lines().next().unwrap_or_default(),
+            Err(error) => return Err(error),
+        };
         if self.stderr.contains("panicked") || message.trim().is_empty() || message.contains('\n') {
             bail!("not one sentence: {message:?}\n--- its stderr ---\n{}", self.stderr);
         }
@@ -219,12 +235,14 @@ impl Share {
         let listen = format!("tcp://127.0.0.1:{port}");
         let folder = folder.to_str().context("a test's folder is UTF-8")?;
         let mut program = Anypath::start(store, ["share", folder, "--listen", &listen].iter().chain(options))?;
-        let listening = program.first("listening")?;
-        let address: Address = listening["address"].as_str().context("listening without an address")?.parse()?;
+        let port = (0..)
+            .map(|index| listening_address(&mut program, index))
+            .find_map(|address| address.map(|at| (at.host == "127.0.0.1").then_some(at.port)).transpose())
+            .context("never listening")??;
         let shared = program.first("shared")?;
         let link = shared["link"].as_str().context("shared without a link")?.to_owned();
         let key = hex(&link.parse::<Link>()?.key.0);
-        Ok(Self { program, link, key, port: address.port })
+        Ok(Self { program, link, key, port })
     }
 
     /// Interrupts it and waits for its end, which must be in order.
@@ -234,6 +252,12 @@ impl Share {
         finished.expect_code(130)?;
         Ok(finished)
     }
+}
+
+/// Returns where the program listens, in the order of its `listening` events.
+pub fn listening_address(program: &mut Anypath, index: usize) -> Result<Address> {
+    let listening = program.nth("listening", index)?;
+    Ok(listening["address"].as_str().context("listening without an address")?.parse()?)
 }
 
 /// Finds the program: `ANYPATH_BIN`, or beside the running test in the target folder.
@@ -247,4 +271,52 @@ fn binary() -> Result<PathBuf> {
         bail!("{} is missing: build it with `cargo build -p anypath-cli`, or name it in ANYPATH_BIN", path.display());
     }
     Ok(path)
+}
+
+/// The exit code of a wrong command line.
+const USAGE: i32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(folder: &Path, script: &str) -> Anypath {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        Anypath::start_command(&folder.join("store"), shell, ["anypath"]).unwrap()
+    }
+
+    #[test]
+    fn events_are_found_before_and_after_the_place_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = script(folder.path(), r#"for n in 1 2 3; do echo "{\"event\":\"e\",\"n\":$n}"; done; exit 3"#);
+        assert_eq!(run.wait_until("e", |event| event["n"] == 2).unwrap()["n"], 2);
+        assert_eq!(run.first("e").unwrap()["n"], 1);
+        assert_eq!(run.wait_for("e").unwrap()["n"], 3);
+        assert!(run.wait_for("e").unwrap_err().to_string().contains("exit status: 3"));
+        run.finish().unwrap().expect_code(3).unwrap();
+    }
+
+    #[test]
+    fn an_error_is_one_sentence_without_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |told: &str| {
+            let echo = r#"echo "{\"event\":\"error\",\"message\":\"No.\"}"; "#;
+            script(folder.path(), &format!("{echo} echo '{told}' >&2; exit 1")).finish().unwrap()
+        };
+        assert_eq!(run("No.").expect_sentence(1).unwrap(), "No.");
+        assert!(run("thread 'main' panicked").expect_sentence(1).is_err());
+        assert!(run("No.").expect_sentence(3).is_err());
+    }
+
+    #[test]
+    fn an_interrupt_arrives() {
+        let folder = tempfile::tempdir().unwrap();
+        let trapped = r#"trap 'exit 130' INT; echo '{"event":"ready"}'; while :; do sleep 0.01; done"#;
+        let mut run = script(folder.path(), trapped);
+        run.wait_for("ready").unwrap();
+        assert!(run.is_running());
+        run.interrupt().unwrap();
+        run.finish().unwrap().expect_code(130).unwrap();
+    }
 }

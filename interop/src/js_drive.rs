@@ -43,7 +43,9 @@ impl JsPeer {
         self.drive_open(drive, Some(key))?;
         self.ask("dial", json!({ "port": port }))?;
         self.call::<Value>("core.wait", json!({ "core": format!("{drive}/db"), "length": 1, "peers": 1 }))?;
-        self.ask("drive.update", json!({ "drive": drive }))?;
+        let version = self.call::<DriveInfo>("drive.update", json!({ "drive": drive }))?.version;
+        // Older tree nodes too, which the drive's own download leaves out.
+        self.ask("core.download", json!({ "core": format!("{drive}/db"), "start": 0, "end": version }))?;
         self.call("drive.download", json!({ "drive": drive }))
     }
 

@@ -15,7 +15,7 @@ mod process;
 mod rust_peer;
 mod skip;
 
-pub use anypath::{Anypath, Finished, Share};
+pub use anypath::{Anypath, Finished, Share, listening_address};
 pub use cast::{Cast, Kind};
 pub use js_drive::DriveInfo;
 pub use js_peer::JsPeer;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list, totals, write_file};
-use anypath_interop::{Anypath, JsPeer, Share, skip};
+use anypath_interop::{Anypath, JsPeer, Share, listening_address, skip};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -71,13 +71,13 @@ fn shared_and_cloned_by_ours() -> Result<()> {
 fn every_way_to_name_a_drive() -> Result<()> {
     let Some(stage) = stage(SMALL)? else { return Ok(()) };
     let expected = list(&stage.folder())?;
-    let listen = ["--listen", "tcp://[::1]:0", "--no-hints"];
+    let six_too = std::net::TcpListener::bind("[::1]:0").is_ok();
+    let listen = ["--no-hints", "--listen", if six_too { "tcp://[::1]:0" } else { "tcp://127.0.0.1:0" }];
     let mut share = Share::start(&stage.path("store"), &stage.folder(), &listen)?;
     ensure!(!share.link.contains("via="), "hints in {}", share.link);
-    let other = share.program.wait_for("listening").or_else(|_| share.program.first("listening"))?;
-    let four = format!("tcp://127.0.0.1:{}", share.port);
-    let six = [other["address"].as_str().context("no address")?.to_owned(), four.clone()];
-    for (index, (link, via)) in [(&share.key, &four), (&share.link, &six[0])].into_iter().enumerate() {
+    let at =
+        [listening_address(&mut share.program, 0)?.to_string(), listening_address(&mut share.program, 1)?.to_string()];
+    for (index, (link, via)) in [(&share.key, &at[0]), (&share.link, &at[1])].into_iter().enumerate() {
         let target = stage.path(&format!("target {index}"));
         let store = stage.path(&format!("store {index}"));
         Anypath::run(&store, ["clone", link, text(&target)?, "--via", via])?.expect_code(0)?;
@@ -165,8 +165,7 @@ fn seed_serves_when_the_writer_is_gone() -> Result<()> {
     writer.ask("close", json!({}))?;
     drop(writer);
 
-    let listening = seed.first("listening")?;
-    let address: anypath_wire::Address = listening["address"].as_str().context("no address")?.parse()?;
+    let address = listening_address(&mut seed, 0)?;
     let mut reader = stage.js("reader")?;
     reader.drive_fetch("drive", &key, address.port)?;
     expect_same(&list(&stage.folder())?, &reader.drive_list("drive", None)?)?;
@@ -187,7 +186,7 @@ fn demo_ends_with_a_verified_folder() -> Result<()> {
 /// has all.
 #[test]
 fn interrupted_clone_resumes() -> Result<()> {
-    let Some(stage) = stage(LARGE)? else { return Ok(()) };
+    let Some(stage) = stage(MANY)? else { return Ok(()) };
     let (mut writer, mut half) = (stage.js("writer")?, stage.js("half")?);
     let key = writer.drive_open("drive", None)?.key;
     writer.drive_import("drive", &stage.folder())?;
@@ -204,7 +203,7 @@ fn interrupted_clone_resumes() -> Result<()> {
         |port| Ok::<_, anyhow::Error>(["clone".into(), js_link(&key, port), text(&stage.target())?.to_owned()]);
     let mut run = Anypath::start(&store, arguments(half_port)?)?;
     let total = run.wait_until("progress", |progress| {
-        progress["bytes"].as_u64() >= progress["total"].as_u64().map(|total| total * 4 / 10)
+        progress["bytes"].as_u64() >= progress["total"].as_u64().map(|total| total * 3 / 10)
     })?["total"]
         .as_u64();
     run.interrupt()?;
@@ -212,7 +211,7 @@ fn interrupted_clone_resumes() -> Result<()> {
 
     let finished = Anypath::run(&store, arguments(port)?)?;
     let resumed = finished.expect_code(0)?.event("progress")?["resumed"].as_u64();
-    ensure!(resumed >= total.map(|total| total * 3 / 10), "resumed {resumed:?} of {total:?} bytes");
+    ensure!(resumed >= total.map(|total| total / 5), "resumed {resumed:?} of {total:?} bytes");
     expect_same(&list(&stage.folder())?, &list(&stage.target())?)
 }
 
@@ -366,6 +365,8 @@ fn text(path: &Path) -> Result<&str> {
 
 const SMALL: Plan = Plan { seed: 1, files: 200, large_bytes: 0 };
 const LARGE: Plan = Plan { seed: 2, files: 300, large_bytes: 48 << 20 };
+/// As many bytes in each half of the blobs.
+const MANY: Plan = Plan { seed: 5, files: 1_500, large_bytes: 0 };
 const THOUSANDS: Plan = Plan { seed: 3, files: 3_000, large_bytes: 101 << 20 };
 const ATTEMPTS: u32 = 300;
 const BETWEEN_ATTEMPTS: std::time::Duration = std::time::Duration::from_millis(200);
