@@ -10,6 +10,7 @@ use crate::{AppendBlocks, Blocks, Node};
 
 impl Core {
     /// Appends blocks in order under one signature, and returns the new length.
+    /// The blocks of the manifest's prologue need no signer; they come in one call.
     ///
     /// # Errors
     /// If the core cannot be written or would grow too large; then nothing is appended.
@@ -18,8 +19,15 @@ impl Core {
             return Ok(self.length());
         }
         let (mut tree, mut nodes) = (self.tree.clone(), Vec::with_capacity(2 * blocks.len()));
+        let prologue = self.prologue().filter(|prologue| prologue.length > self.length());
         for block in blocks {
             tree.append(block, &mut nodes).map_err(|_| AppendError::TooLarge)?;
+            if let Some(prologue) = prologue
+                && tree.length == prologue.length
+                && tree.hash() != prologue.hash
+            {
+                return Err(AppendError::Prologue { prologue: prologue.length });
+            }
         }
         self.signature = self.sign(&tree)?;
         let start = self.length();
@@ -59,10 +67,15 @@ impl Core {
         if self.frozen {
             return Err(AppendError::Frozen);
         }
-        let (signer, authority) = self.signer.as_ref().zip(self.authority.as_ref()).ok_or(AppendError::NotWritable)?;
-        match authority.prologue() {
-            Some(prologue) if tree.length < prologue.length => Err(AppendError::Prologue { prologue: prologue.length }),
-            _ => authority.sign(tree, signer).ok_or(AppendError::NotWritable),
+        let signer = self.signer.as_ref().zip(self.authority.as_ref());
+        let signature = signer.and_then(|(signer, authority)| authority.sign(tree, signer));
+        match (self.prologue(), signature) {
+            (Some(prologue), _) if tree.length < prologue.length => {
+                Err(AppendError::Prologue { prologue: prologue.length })
+            }
+            // The manifest itself vouches for this tree.
+            (Some(prologue), None) if tree.length == prologue.length && self.length() < tree.length => Ok(Vec::new()),
+            (_, signature) => signature.ok_or(AppendError::NotWritable),
         }
     }
 }

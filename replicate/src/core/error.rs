@@ -67,8 +67,8 @@ pub enum AppendError {
     /// The core is frozen.
     #[error("the core is frozen: its writer signed two different trees of the same fork")]
     Frozen,
-    /// The result would be shorter than the manifest's prologue.
-    #[error("the core would be shorter than the {prologue} blocks its manifest prescribes")]
+    /// The result would not start with the manifest's prologue.
+    #[error("the core would not start with the {prologue} blocks its manifest prescribes")]
     Prologue {
         /// Blocks in the prologue.
         prologue: u64,

@@ -27,6 +27,7 @@ mod verify;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,13 @@ pub struct Core {
     cache: RefCell<NodeCache>,
     changed: Rows,
     handed: Rows,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tree { fork, length, .. } = self.tree;
+        f.debug_struct("Core").field("key", &self.key).field("fork", &fork).field("length", &length).finish()
+    }
 }
 
 /// Rows to be written.

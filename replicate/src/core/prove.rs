@@ -15,7 +15,7 @@ impl Core {
     pub fn prove(&self, request: &Request) -> Result<Proof, ProveError> {
         let manifest = self.manifest().filter(|_| request.manifest && !self.is_compat()).cloned();
         let empty = Proof { fork: self.fork(), manifest, ..Proof::default() };
-        if (Request { manifest: false, ..*request }) == Request::default() {
+        if self.length() == 0 || (Request { manifest: false, ..*request }) == Request::default() {
             return if empty.manifest.is_some() { Ok(empty) } else { Err(ProveError::NotHeld) };
         }
         let value = request.block.map(|block| self.held(block.index)).transpose()?.unwrap_or_default();
