@@ -36,7 +36,7 @@ impl Session {
     /// If the store is in use, damaged or cannot be made.
     pub(super) fn open(place: Place, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
         let keys = Keys::open(&place.keys())?;
-        let store = DiskStore::open(&place.cores(), StoreConfig::default())?;
+        let store = DiskStore::open(place.cores(), StoreConfig::default())?;
         let runtime = Runtime::new().context("cannot start threads")?;
         let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
         let identity = KeyPair::from_seed(&keys.node);

@@ -1,12 +1,12 @@
 //! `anypath share`: a folder becomes a drive, is served, and is followed if so wished.
 
-use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::Namespace;
+use anypath_transports::Tcp;
 use anypath_wire::{Address, Link, ListenAt};
 
 use super::session::{Session, place_for};
@@ -92,25 +92,8 @@ pub(super) fn listen_at(said: &[ListenAt]) -> Result<Vec<ListenAt>> {
     Ok(vec![LISTEN_DEFAULT.parse().context("the default place to listen is not one")?])
 }
 
-/// Returns the addresses for the link: those listened at, any address of this machine made a real one, and the peers
-/// and relays that were named.
+/// Returns the addresses for the link: those listened at, as others would dial them, and the peers and relays that
+/// were named.
 fn hints(bound: &[Address], via: &[Address]) -> Vec<Address> {
-    let real = |address: &Address| {
-        let unspecified = address.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
-        let host = if unspecified { outward(&address.host)? } else { address.host.clone() };
-        Some(Address { host, ..address.clone() })
-    };
-    bound.iter().filter_map(real).chain(via.iter().cloned()).collect()
-}
-
-/// Returns the address this machine uses towards others: the one a socket would send from. Nothing is sent.
-fn outward(unspecified: &str) -> Option<String> {
-    let (bind, towards) =
-        if unspecified.contains(':') { ("[::]:0", "[2001:db8::1]:9") } else { ("0.0.0.0:0", "192.0.2.1:9") };
-    let route = UdpSocket::bind(bind).and_then(|socket| {
-        socket.connect(towards)?;
-        socket.local_addr()
-    });
-    let loopback = || if unspecified.contains(':') { "::1" } else { "127.0.0.1" }.to_owned();
-    Some(route.map_or_else(|_| loopback(), |address| address.ip().to_string()))
+    bound.iter().map(Tcp::outward).chain(via.iter().cloned()).collect()
 }
