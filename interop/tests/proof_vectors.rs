@@ -1,6 +1,6 @@
 //! Proofs are made and judged as by npm hypercore (vectors/proofs.json).
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 //!
 //! Cases that need a second process start this very test program again, told by environment variables which part to
 //! play; without them that part returns at once.
+#![allow(clippy::disallowed_methods, reason = "a case starts this program again and tells it its part")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::env;
