@@ -128,7 +128,7 @@ impl DiskStore {
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self, StoreError> {
         let folder = Folder::open(path.as_ref())?;
         let database = Database::open(&folder.file(DATABASE), config.cache_bytes).map_err(folder.fault(DATABASE))?;
-        let standing = database.read(rows::standing).map_err(folder.fault(DATABASE))?;
+        let standing = database.standing().map_err(folder.fault(DATABASE))?;
         if standing.format > rows::FORMAT_KNOWN {
             let (path, found, known) = (path.as_ref().to_owned(), standing.format, rows::FORMAT_KNOWN);
             return Err(StoreError::TooNew { path, found, known });

@@ -50,7 +50,7 @@ impl Files {
     }
 }
 
-/// A thread that syncs the files some time after it is told of a change; ends when dropped.
+/// A thread, the only one of this room, that syncs the files some time after it is told of a change; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<Shared>,
