@@ -333,6 +333,26 @@ fn thousands_of_cores_are_four_files_and_little_else() {
 }
 
 #[test]
+fn readers_see_whole_batches_while_others_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+    store.commit(batch(0)).unwrap();
+    let last = || u64::from_le_bytes(store.head(&CORE).unwrap().unwrap().try_into().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while last() < 299 {
+                    let index = (last() + 1) * STEP - 1;
+                    assert_eq!(store.block(&CORE, index).unwrap().unwrap(), block(index));
+                    assert!(store.node(&CORE, 2 * index).unwrap().is_some());
+                }
+            });
+        }
+        (1..300).for_each(|n| store.commit(batch(n)).unwrap());
+    });
+}
+
+#[test]
 fn a_block_file_that_lost_its_end_is_damage() {
     let folder = filled(20);
     let blocks = folder.path().join("blocks");
