@@ -94,6 +94,24 @@ fn a_peer_that_vanishes_is_replaced_by_another() {
     assert_same(&writer, core, &reader, copy, 0..200);
 }
 
+#[test]
+fn extension_messages_reach_who_listens_for_their_name() {
+    let (mut writer, core) = writer(1);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.want(copy, 0..1).unwrap();
+    reader.hear(copy, "chat");
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    for name in ["noise", "chat"] {
+        assert!(writer.say(core, link.left, name, Bytes::from_static(b"hello")));
+    }
+    link.settle(&mut writer, &mut reader);
+    let heard: Vec<_> = link.events.iter().filter(|event| matches!(event, Event::Extension { .. })).collect();
+    let (name, message) = (Bytes::from_static(b"chat"), Bytes::from_static(b"hello"));
+    assert_eq!(heard, [&Event::Extension { peer: link.right, core: copy, name, message }]);
+}
+
 fn writer(blocks: u64) -> (Replicator, CoreId) {
     let mut replicator = Replicator::new(Arc::new(MemoryStore::default()));
     let pair = KeyPair::from_seed(&[1; 32]);
