@@ -248,6 +248,9 @@ impl Core {
 
     /// Returns a tree node, if it is known here.
     pub fn node(&self, index: u64) -> Result<Option<Node>, StoreError> {
+        if index > flat_tree::INDEX_MAX {
+            return Ok(None);
+        }
         match self.staged.node(index) {
             Found::Here(node) => Ok(Some(node)),
             Found::Gone => Ok(None),
