@@ -28,9 +28,7 @@ pub(super) fn clone(args: &Clone, store: Option<&Path>, report: &Arc<Report>, in
     check_target(args, &target, &place, &folder)?;
     let session = Session::open(place, report, interrupt)?;
     let outcome = fetch(args, &folder, &mut target, &session, report, interrupt);
-    let closed = session.close();
-    let exit = outcome?;
-    closed.map(|()| exit)
+    session.close(outcome)
 }
 
 /// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.
@@ -88,7 +86,8 @@ fn fetch(
             }
             restored => restored?,
         };
-        whole &= restored.problems == 0 && !tell_unreadable(&mut drive, report);
+        let unreadable = tell_unreadable(&mut drive, report)?;
+        whole &= restored.problems == 0 && !unreadable;
         let Restored { files, bytes, .. } = restored;
         let seconds = started.elapsed().as_secs_f64();
         report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport() });
@@ -100,11 +99,10 @@ fn fetch(
     }
 }
 
-/// Tells about entries that have no name to be told by, and returns whether there are any.
-fn tell_unreadable(drive: &mut RemoteDrive, report: &Report) -> bool {
-    let unreadable = drive.take_unreadable();
-    for seq in &unreadable {
-        report.problem(&Problem { name: format!("(entry in block {seq})"), cause: Cause::Damaged });
-    }
-    !unreadable.is_empty()
+/// Tells about entries that cannot be read, and returns whether there are any.
+fn tell_unreadable(drive: &mut RemoteDrive, report: &Report) -> Result<bool> {
+    let names = drive.take_unreadable()?;
+    let any = !names.is_empty();
+    names.into_iter().for_each(|name| report.problem(&Problem { name, cause: Cause::Damaged }));
+    Ok(any)
 }

@@ -25,9 +25,7 @@ pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, in
     let place = place_for(store, &folder)?;
     let session = Session::open(place, report, interrupt)?;
     let outcome = serve(args, &folder, &session, report, interrupt);
-    let closed = session.close();
-    let exit = outcome?;
-    closed.map(|()| exit)
+    session.close(outcome)
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use anypath_replicate::bee::Need;
+use anypath_replicate::bee::{self, Need, Operation};
 use anypath_replicate::core::Core;
 use anypath_replicate::corestore::blobs_manifest;
 use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
@@ -136,9 +136,13 @@ impl RemoteDrive {
         Ok(())
     }
 
-    /// Returns the blocks whose entries have no name or content that could be read, and forgets them.
-    pub(crate) fn take_unreadable(&mut self) -> BTreeSet<u64> {
-        std::mem::take(&mut self.unreadable)
+    /// Returns the names of the entries that could not be read, as far as these can be, and forgets them.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn take_unreadable(&mut self) -> Result<Vec<String>> {
+        let (db, blocks) = (self.db, std::mem::take(&mut self.unreadable));
+        self.waiter.read(move |replicator| blocks.iter().map(|seq| raw_name(replicator.core(db), *seq)).collect())
     }
 
     /// Returns whether the drive's history was rewritten since this version was taken.
@@ -338,6 +342,17 @@ fn take(files: &mut Files, replicator: &Replicator, db: CoreId, limit: usize) ->
     Ok((taken, Vec::new(), unreadable))
 }
 
+/// Returns the name of an entry that is no sound one, or else which block it is in.
+fn raw_name(core: &Core, seq: u64) -> String {
+    match bee::operation(core, seq) {
+        Ok(Need::Ready(Operation { entry, .. })) => {
+            let name = entry.key.strip_prefix(ENTRY_PREFIX).unwrap_or(&entry.key);
+            String::from_utf8_lossy(name).into_owned()
+        }
+        _ => format!("(block {seq})"),
+    }
+}
+
 /// Returns about how many of a blob's bytes are here; of a very large one, as far as it is worth counting.
 fn held(core: &Core, blob: &BlobId) -> u64 {
     let blocks = blob.blocks();
@@ -373,6 +388,8 @@ fn runs(blocks: Vec<u64>) -> Vec<Range<u64>> {
     runs
 }
 
+/// What an entry's key in the bee starts with (npm hyperdrive 13.3, `keyEncoding`).
+const ENTRY_PREFIX: &[u8] = b"files\0";
 /// How much of a file is read in one go, in bytes.
 const AHEAD_BYTES: usize = 1 << 20;
 /// How long other peers are waited for once one has shown its newest version.
