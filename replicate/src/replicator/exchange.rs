@@ -27,13 +27,16 @@ pub(super) struct Exchange {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
-    pub(super) reorganisation: Option<Reorganisation>,
+    /// Higher forks that peers told us of, by fork.
+    pub(super) reorganisations: BTreeMap<u64, Reorganisation>,
     /// Blocks gained since the last commit.
     pub(super) gained: Ranges,
     /// Blocks of the committed core that are no longer part of it, first and end.
     pub(super) dropped: Option<(u64, u64)>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
+    /// The committed length up to which we hold everything.
+    pub(super) whole: u64,
     /// Peers for which there is something to send.
     ready: BTreeSet<PeerId>,
     pub(super) events: VecDeque<ExchangeEvent>,
@@ -102,17 +105,18 @@ impl Exchange {
     /// Wraps a core that nobody shares yet.
     pub(super) fn new(core: Core) -> Self {
         let told = Head::of(&core);
-        let taken = core.bitfield().clone();
+        let (taken, whole) = (core.bitfield().clone(), core.contiguous_length());
         Self {
             core,
             goals: Ranges::default(),
             taken,
             peers: BTreeMap::new(),
             upgrading: None,
-            reorganisation: None,
+            reorganisations: BTreeMap::new(),
             gained: Ranges::default(),
             dropped: None,
             told,
+            whole,
             ready: BTreeSet::new(),
             events: VecDeque::new(),
         }
@@ -131,6 +135,7 @@ impl Exchange {
         self.peers.values_mut().for_each(|peer| peer.reconsider(start));
         if fresh {
             self.tell_all_sync();
+            self.peer_ids().into_iter().try_for_each(|id| self.follow_fork(id))?;
         }
         self.refill_all()
     }
@@ -162,13 +167,19 @@ impl Exchange {
         self.refill_all()
     }
 
+    /// Returns whether anything waits for a commit.
+    pub(super) fn is_staged(&self) -> bool {
+        self.core.staged_bytes() > 0 || self.told != Head::of(&self.core)
+    }
+
     /// Takes a message from a peer.
     pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
         match message {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
-            Message::Request(asked) => {
-                self.handle_request(id, Asked { id: asked.id, fork: asked.fork, request: asked.request })?
-            }
+            Message::Request(asked) => self.handle_request(
+                id,
+                Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
+            )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
@@ -188,6 +199,7 @@ impl Exchange {
 
     /// Returns the next message for a peer: news, then requests, then answers to its own.
     pub(super) fn poll_message(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
+        self.judge(id);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
         if std::mem::take(&mut peer.searching) {
             self.refill(id)?;
@@ -203,6 +215,17 @@ impl Exchange {
             Some(message) => Ok(Some(message)),
             None => self.serve(id),
         }
+    }
+
+    /// Looks for blocks to ask a peer for as soon as it takes in requests: one search, however many messages led to it.
+    pub(super) fn search_later(&mut self, id: PeerId) {
+        self.peer(id, |peer| peer.searching = true);
+        self.mark_ready(id);
+    }
+
+    /// Returns whether the search for a block to ask a peer for is not over.
+    pub(super) fn is_searching(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.searching)
     }
 
     /// Says that the peer has something to send.
@@ -237,16 +260,20 @@ impl Exchange {
             peer.blocks.set_words(bitfield.start, bitfield.bytes.len() as u64 * 8, bitfield.words());
             peer.reconsider(bitfield.start);
         });
-        Ok(self.refill(id)?)
+        self.search_later(id);
+        Ok(())
     }
 
-    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), ExchangeError> {
+    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), Misbehaviour> {
         let end = checked_end(range.start, range.length)?;
         self.peer(id, |peer| {
             peer.blocks.set(range.start, end, !range.drop);
             peer.reconsider(range.start);
         });
-        if range.drop { Ok(()) } else { Ok(self.refill(id)?) }
+        if !range.drop {
+            self.search_later(id);
+        }
+        Ok(())
     }
 
     fn tell_all_sync(&mut self) {
