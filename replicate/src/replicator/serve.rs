@@ -96,7 +96,10 @@ fn region(core: &Core, start: u64, length: u64) -> Option<Message> {
 
 /// Returns the bits of blocks `start..end`, 32 a word; `start` is a multiple of 32.
 fn words(core: &Core, start: u64, end: u64) -> impl Iterator<Item = u32> {
-    (start / 32..end.div_ceil(32)).map(|number| core.bitfield().word(number))
+    (start / 32..end.div_ceil(32)).map(|word| {
+        let (page, place) = (word / (2 * PAGE_WORDS), word % (2 * PAGE_WORDS));
+        core.bitfield().page(page).map_or(0, |words| (words[(place / 2) as usize] >> (place % 2 * 32)) as u32)
+    })
 }
 
 fn no_data(request: u64, reason: u64) -> Message {
@@ -107,3 +110,5 @@ fn no_data(request: u64, reason: u64) -> Message {
 const NOT_AVAILABLE: u64 = 1;
 /// Why there is no data: nobody could answer.
 const INVALID_REQUEST: u64 = 2;
+/// Words of 64 bits in a page of the core's bitfield.
+const PAGE_WORDS: u64 = 512;
