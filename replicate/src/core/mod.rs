@@ -298,6 +298,11 @@ impl Core {
         self.staged.bytes()
     }
 
+    /// Returns whether anything was staged since the last [`take_changes`](Self::take_changes).
+    pub fn is_staged(&self) -> bool {
+        self.changed != Rows::default() || !self.staged.next_is_empty()
+    }
+
     /// Returns everything staged since the last [`committed`](Self::committed), or `None` if there is nothing.
     pub fn take_changes(&mut self) -> Option<CoreChanges> {
         let bitfield = self.bitfield.hand_out();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::PeerId;
+use super::announce::Changes;
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
@@ -29,10 +30,10 @@ pub(super) struct Exchange {
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
     pub(super) reorganisation: Option<Reorganisation>,
-    /// Blocks gained since the last commit.
-    pub(super) gained: Ranges,
-    /// Blocks of the committed core that are no longer part of it, first and end.
-    pub(super) dropped: Option<(u64, u64)>,
+    /// Changes since the last commit began.
+    pub(super) staged: Changes,
+    /// The changes that are being committed, and the head with them.
+    pub(super) handed: Option<(Changes, Head)>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
     /// Names of extension messages that somebody here wants to hear.
@@ -42,12 +43,14 @@ pub(super) struct Exchange {
     pub(super) events: VecDeque<ExchangeEvent>,
 }
 
-/// A fork and a length.
+/// What peers are told of a core's present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Head {
     pub(super) fork: u64,
     pub(super) length: u64,
     pub(super) manifest: bool,
+    /// How many blocks are held from the first on.
+    pub(super) contiguous: u64,
 }
 
 /// What happened to a core.
@@ -115,8 +118,8 @@ impl Exchange {
             peers: BTreeMap::new(),
             upgrading: None,
             reorganisation: None,
-            gained: Ranges::default(),
-            dropped: None,
+            staged: Changes::default(),
+            handed: None,
             told,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -284,7 +287,13 @@ impl Exchange {
 impl Head {
     /// Returns the head of a core, staged changes included.
     pub(super) fn of(core: &Core) -> Self {
-        Self { fork: core.fork(), length: core.length(), manifest: core.manifest().is_some() && !core.is_compat() }
+        let manifest = core.manifest().is_some() && !core.is_compat();
+        Self { fork: core.fork(), length: core.length(), manifest, contiguous: core.contiguous_length() }
+    }
+
+    /// Returns whether a sync would say something else.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (self.fork, self.length, self.manifest) != (other.fork, other.length, other.manifest)
     }
 }
 

@@ -12,6 +12,7 @@
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
+mod announce;
 mod answers;
 mod exchange;
 mod extension;
@@ -156,6 +157,10 @@ pub struct Replicator {
     by_key: BTreeMap<DiscoveryKey, CoreId>,
     links: BTreeMap<PeerId, Link>,
     staged: BTreeSet<CoreId>,
+    /// Cores whose changes are being committed.
+    committing: BTreeSet<CoreId>,
+    /// Peers for which there may be a frame.
+    ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
     peers_seen: u64,
 }
@@ -169,6 +174,8 @@ impl Replicator {
             by_key: BTreeMap::new(),
             links: BTreeMap::new(),
             staged: BTreeSet::new(),
+            committing: BTreeSet::new(),
+            ready: BTreeSet::new(),
             events: VecDeque::new(),
             peers_seen: 0,
         }
@@ -210,7 +217,7 @@ impl Replicator {
         let before = exchange.core.length();
         let length = exchange.core.append(blocks)?;
         exchange.taken.set_range(before..length);
-        exchange.gained.add(before..length);
+        exchange.staged.gained.add(before..length);
         self.staged.insert(id);
         Ok(length)
     }
@@ -237,7 +244,10 @@ impl Replicator {
         let exchange = self.exchange_mut(id);
         exchange.want(blocks)?;
         let key = *exchange.core.key();
-        self.links.values_mut().for_each(|link| link.open(id, &key));
+        for (peer, link) in &mut self.links {
+            link.open(id, &key);
+            self.ready.insert(*peer);
+        }
         self.spread_ready(id);
         Ok(())
     }
@@ -281,6 +291,7 @@ impl Replicator {
             link.open(CoreId(index as u32), exchange.core.key());
         }
         self.links.insert(peer, link);
+        self.ready.insert(peer);
         peer
     }
 
@@ -297,6 +308,7 @@ impl Replicator {
     pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
         if let Some(link) = self.links.get_mut(&peer) {
             link.mux.handle_frame(frame);
+            self.ready.insert(peer);
         }
         while let Some(event) = self.links.get_mut(&peer).map_or(Ok(None), |link| link.mux.poll_event())? {
             self.handle_event(peer, event)?;
@@ -341,18 +353,44 @@ impl Replicator {
     /// # Errors
     /// If the store fails. What was staged is then of no use: the replicator must be dropped.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        let staged = std::mem::take(&mut self.staged);
-        let cores: Vec<_> = staged.iter().filter_map(|id| self.exchange_mut(*id).core.take_changes()).collect();
-        if !cores.is_empty() {
-            self.store.commit(Batch { cores, records: Vec::new() })?;
+        let batch = self.begin_commit();
+        self.store.commit(batch)?;
+        self.finish_commit()
+    }
+
+    /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
+    ///
+    /// # Panics
+    /// If the last commit begun is not finished.
+    pub fn begin_commit(&mut self) -> Batch {
+        assert!(self.committing.is_empty(), "one commit at a time");
+        self.committing = std::mem::take(&mut self.staged);
+        let mut batch = Batch::default();
+        for id in &self.committing {
+            let exchange = &mut self.exchanges[id.0 as usize];
+            batch.cores.extend(exchange.core.take_changes());
+            exchange.hand_out();
         }
-        for id in staged {
+        batch
+    }
+
+    /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
+    ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    pub fn finish_commit(&mut self) -> Result<(), StoreError> {
+        for id in std::mem::take(&mut self.committing) {
             let exchange = self.exchange_mut(id);
             exchange.core.committed();
             exchange.committed()?;
             self.spread_ready(id);
         }
         Ok(())
+    }
+
+    /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
+    pub fn take_ready(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.ready)
     }
 
     /// Returns the next thing to tell the application.
@@ -399,7 +437,7 @@ impl Replicator {
     fn handle_message(&mut self, peer: PeerId, core: CoreId, message: Message) -> Result<(), FrameError> {
         let exchange = &mut self.exchanges[core.0 as usize];
         let outcome = exchange.handle(peer, message);
-        if exchange.core.staged_bytes() > 0 {
+        if exchange.core.is_staged() {
             self.staged.insert(core);
         }
         self.spread_ready(core);
@@ -461,6 +499,7 @@ impl Replicator {
         for peer in exchange.take_ready() {
             if let Some(link) = self.links.get_mut(&peer) {
                 link.mark_ready(core);
+                self.ready.insert(peer);
             }
         }
         self.events.extend(exchange.events.drain(..).map(|event| match event {
