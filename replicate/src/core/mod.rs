@@ -18,6 +18,7 @@ mod error;
 pub mod flat_tree;
 mod manifest;
 mod multisig;
+pub(crate) mod page;
 mod position;
 mod prove;
 mod reorg;
@@ -36,7 +37,7 @@ use bytes::Bytes;
 use anypath_wire::{DiscoveryKey, KeyPair, PublicKey};
 
 pub use accept::Accepted;
-pub use bitfield::{Bitfield, Words};
+pub use bitfield::Bitfield;
 pub use encryption::Encryption;
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
 pub use manifest::{Manifest, Prologue, Signer};
