@@ -71,6 +71,10 @@ impl Exchange {
             self.events.push_back(ExchangeEvent::Truncated { kept });
             self.tell_dropped(kept, until.saturating_sub(kept));
         }
+        for run in std::mem::take(&mut self.cleared).iter() {
+            self.tell_dropped(run.start, run.end - run.start);
+        }
+        self.find_sought()?;
         for run in gained.iter() {
             self.events.push_back(ExchangeEvent::Blocks(run));
         }
