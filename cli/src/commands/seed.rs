@@ -21,9 +21,7 @@ pub(super) fn seed(args: &Seed, store: Option<&Path>, report: &Arc<Report>, inte
     let keys: Vec<PublicKey> = args.links.iter().map(|link| link.key).collect();
     let session = Session::open(Place::for_drives(store, &keys)?, report, interrupt)?;
     let outcome = keep(args, &keys, &session, report, interrupt);
-    let closed = session.close();
-    let exit = outcome?;
-    closed.map(|()| exit)
+    session.close(outcome)
 }
 
 fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
