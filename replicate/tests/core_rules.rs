@@ -193,7 +193,8 @@ fn a_position_is_found_as_deep_as_the_tree_is_known() {
     let far = Request { hash: Some(HashRequest { index: 14, nodes: 3 }), ..Request::default() };
     reader.accept(writer.prove(&far).unwrap(), &far).unwrap();
     assert_eq!(reader.position(35).unwrap(), Position::Below { node: 3 });
-    assert_eq!(reader.position(65).unwrap(), Position::Below { node: 13 }, "the leaf's own path is not halved");
+    assert_eq!(reader.position(45).unwrap(), Position::Below { node: 9 });
+    assert_eq!(reader.position(65).unwrap(), Position::In { block: 6, offset: 5 }, "the sibling came with the leaf");
     let seek = Some(SeekRequest { bytes: 35, padding: 0 });
     let path = Request { hash: Some(HashRequest { index: 0, nodes: 2 }), seek, ..Request::default() };
     reader.accept(writer.prove(&path).unwrap(), &path).unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use anypath_replicate::Node;
 use anypath_replicate::store::{Batch, Config, CoreChanges, DiskStore, Durability, MemoryStore, Page, Store};
@@ -288,11 +289,16 @@ impl Random {
             info: self.maybe(|random| vec![random.salt()]),
             head: self.maybe(|random| vec![random.salt(); 100]),
             truncate: self.maybe(|random| random.below(SPAN)),
-            clear: (0..self.below(3)).map(|_| self.below(SPAN)).map(|start| start..start + self.below(600)).collect(),
+            clear: (0..self.below(3)).map(|_| self.stretch()).collect(),
             nodes: self.indices(2 * SPAN).map(|index| node(index, salt)).collect(),
             blocks: self.indices(SPAN).map(|index| block(index, salt)).collect(),
             bitfield: (0..self.below(3)).map(|number| (number, page(&[self.below(32768) as usize]))).collect(),
         }
+    }
+
+    fn stretch(&mut self) -> Range<u64> {
+        let start = self.below(SPAN);
+        start..start + self.below(600)
     }
 
     /// A stretch, or a handful here and there.
