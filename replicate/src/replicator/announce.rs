@@ -15,9 +15,17 @@ pub(super) struct Changes {
     pub(super) gained: Ranges,
     /// Blocks of the committed core that are no longer part of it.
     pub(super) dropped: Option<Range<u64>>,
+    /// Blocks forgotten, which are still part of the core.
+    cleared: Ranges,
 }
 
 impl Changes {
+    /// Notes that blocks are no longer held.
+    pub(super) fn clear(&mut self, run: Range<u64>) {
+        self.gained.remove(run.clone());
+        self.cleared.add(run);
+    }
+
     /// Notes that the core kept only `kept` of `old_length` blocks.
     pub(super) fn truncate(&mut self, kept: u64, old_length: u64) {
         self.gained.remove(kept..u64::MAX);
@@ -34,12 +42,14 @@ impl Exchange {
 
     /// Tells the peers, and the application, what a commit has made true.
     pub(super) fn committed(&mut self) -> Result<(), StoreError> {
-        let Some((Changes { gained, dropped }, head)) = self.handed.take() else { return Ok(()) };
+        let Some((Changes { gained, dropped, cleared }, head)) = self.handed.take() else { return Ok(()) };
         let before = std::mem::replace(&mut self.told, head);
         if let Some(run) = dropped.filter(|run| !run.is_empty()) {
             self.events.push_back(ExchangeEvent::Truncated { kept: run.start });
             self.tell_dropped(&run);
         }
+        cleared.iter().for_each(|run| self.tell_dropped(&run));
+        self.find_sought()?;
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
