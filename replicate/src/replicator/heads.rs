@@ -17,6 +17,9 @@ impl Exchange {
         let first = !std::mem::replace(&mut peer.synced, true);
         peer.remote = sync;
         peer.length_acked = if same_fork { sync.remote_length } else { 0 };
+        if changed {
+            peer.no_data = 0;
+        }
         peer.can_upgrade &= same_fork;
         peer.unjudged |= changed || first;
         if same_fork && length > sync.length {
@@ -84,6 +87,9 @@ impl Exchange {
         }
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
+            if self.learns_to_upgrade(id) {
+                self.tell_sync(id);
+            }
             if self.peers.get(&id).is_some_and(Peer::waits) {
                 self.mark_ready(id);
             }
@@ -93,7 +99,7 @@ impl Exchange {
         }
         self.events.push_back(ExchangeEvent::Head);
         for id in self.peer_ids() {
-            self.tell_head(id);
+            self.tell_sync(id);
             self.refill(id)?;
         }
         Ok(())
@@ -141,15 +147,18 @@ impl Exchange {
         }
     }
 
-    fn tell_head(&mut self, id: PeerId) {
+    /// Returns whether we could not prove our tree to a peer so far, and can now: its head may be one that we never had,
+    /// whose roots we learn with the blocks.
+    fn learns_to_upgrade(&mut self, id: PeerId) -> bool {
         let head = self.told;
-        let Some(peer) = self.peers.get(&id) else { return };
-        let remote_length = peer.remote.length;
-        if peer.remote.fork == head.fork && head.length > remote_length && !peer.can_upgrade {
-            let able = self.core.can_upgrade(remote_length);
-            self.peer(id, |peer| peer.note_upgradable(able, head.fork, remote_length));
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let length = peer.remote.length;
+        let unable = peer.remote.fork == head.fork && head.length > length && !peer.can_upgrade;
+        let able = unable && self.core.can_upgrade(length);
+        if able {
+            peer.note_upgradable(able, head.fork, length);
         }
-        self.tell_sync(id);
+        able
     }
 }
 
