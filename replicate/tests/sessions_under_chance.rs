@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anypath_replicate::core::{Manifest, Signer};
 use anypath_replicate::replicator::{CoreId, PeerId, Replicator};
-use anypath_replicate::store::MemoryStore;
+use anypath_replicate::store::{Batch, MemoryStore, Store};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
 use bytes::Bytes;
 
@@ -41,6 +41,8 @@ struct Node {
     replicator: Replicator,
     store: Arc<MemoryStore>,
     id: CoreId,
+    /// A commit under way.
+    committing: Option<Batch>,
     /// What it wants; the writer, nothing.
     goals: Vec<Range<u64>>,
 }
@@ -74,7 +76,7 @@ impl World {
             3 | 4 => self.connect_any(),
             5 if self.chance.below(4) == 0 => self.crash(node),
             6 => self.tick(),
-            7..12 => self.nodes[node].replicator.commit().unwrap(),
+            7..12 => self.nodes[node].commit(self.chance.below(2) == 0),
             12..26 => self.send(),
             _ => self.deliver(),
         }
@@ -192,8 +194,9 @@ impl World {
                 moved |= self.deliver_on(at, 0) | self.deliver_on(at, 1);
             }
             for node in &mut self.nodes {
-                moved |= node.replicator.is_staged();
-                node.replicator.commit().unwrap();
+                moved |= node.replicator.is_staged() || node.committing.is_some();
+                node.commit(false);
+                node.commit(true);
             }
             if !moved {
                 return;
@@ -225,18 +228,20 @@ impl Node {
         let mut replicator = Replicator::new(store.clone());
         let id = open_writable(&mut replicator);
         replicator.commit().unwrap();
-        Self { replicator, store, id, goals: Vec::new() }
+        Self { replicator, store, id, committing: None, goals: Vec::new() }
     }
 
     fn reader(key: &PublicKey, goals: Vec<Range<u64>>) -> Self {
         let store = Arc::new(MemoryStore::default());
-        let mut node = Self { replicator: Replicator::new(store.clone()), store, id: open_nowhere(), goals };
+        let replicator = Replicator::new(store.clone());
+        let mut node = Self { replicator, store, id: open_nowhere(), committing: None, goals };
         node.restart(key);
         node
     }
 
     fn restart(&mut self, key: &PublicKey) {
         self.replicator = Replicator::new(self.store.clone());
+        self.committing = None;
         if self.goals.is_empty() {
             self.id = open_writable(&mut self.replicator);
         } else {
@@ -245,6 +250,16 @@ impl Node {
         for run in self.goals.clone() {
             self.replicator.want(self.id, run).unwrap();
         }
+    }
+
+    /// Ends the commit that is under way, or else makes one, of which the end may be left for later.
+    fn commit(&mut self, wholly: bool) {
+        match self.committing.take() {
+            Some(batch) => self.store.commit(batch).unwrap(),
+            None if !wholly => return self.committing = Some(self.replicator.begin_commit()),
+            None => return self.replicator.commit().unwrap(),
+        }
+        self.replicator.finish_commit().unwrap();
     }
 
     fn append(&mut self, blocks: &[Bytes]) {

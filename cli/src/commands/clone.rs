@@ -11,9 +11,9 @@ use anypath_wire::{Address, PublicKey};
 use super::session::{Session, place_for};
 use crate::args::Clone;
 use crate::folder::drive::DriveSource;
-use crate::folder::{Restored, Target, Written, restore};
+use crate::folder::{Cause, Problem, Restored, Target, Written, restore};
 use crate::node::RemoteDrive;
-use crate::{Event, Exit, Failure, Interrupt, Report};
+use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 
 /// Clones a drive into a folder.
 ///
@@ -25,25 +25,36 @@ pub(super) fn clone(args: &Clone, store: Option<&Path>, report: &Arc<Report>, in
     let folder = folder.canonicalize().with_context(|| format!("cannot open the folder {}", folder.display()))?;
     let place = place_for(store, &folder)?;
     let mut target = Target::open(&folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
-    check_target(args, &target, &place.written(&folder), &folder)?;
+    check_target(args, &target, &place, &folder)?;
     let session = Session::open(place, report, interrupt)?;
     let outcome = fetch(args, &folder, &mut target, &session, report, interrupt);
-    let closed = session.close();
-    let exit = outcome?;
-    closed.map(|()| exit)
+    session.close(outcome)
 }
 
-/// Refuses a folder with contents that no clone of this drive made.
-fn check_target(args: &Clone, target: &Target, journal: &Path, folder: &Path) -> Result<()> {
-    let ours = Written::header(journal).is_some_and(|header| header.drive == args.link.key.to_string());
-    if args.force || ours || target.is_empty().with_context(|| format!("cannot list {}", folder.display()))? {
+/// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.
+fn check_target(args: &Clone, target: &Target, place: &Place, folder: &Path) -> Result<()> {
+    let refuse = |code, why: &str| Err(Failure::new(code, format!("{} {why}", folder.display())).into());
+    if place.path().starts_with(folder) {
+        return refuse("store_in_target", "holds the store: name a store outside of it with --store");
+    }
+    let drive = Written::header(&place.written(folder)).map(|header| header.drive);
+    if args.force || drive.as_ref() == Some(&args.link.key.to_string()) {
         return Ok(());
     }
-    let message = format!(
-        "{} is not empty and was not made by cloning this drive: choose another folder, or --force to write into it",
-        folder.display()
-    );
-    Err(Failure::new("target_not_empty", message).into())
+    if target.is_empty().with_context(|| format!("cannot list {}", folder.display()))? {
+        return Ok(());
+    }
+    match drive {
+        Some(_) => {
+            let why = "was cloned from another drive: choose another folder, or --force to write this one over it";
+            refuse("target_of_another", why)
+        }
+        None => {
+            let why = "is not empty and was not made by cloning this drive: choose another folder, or --force to \
+                write into it";
+            refuse("target_not_empty", why)
+        }
+    }
 }
 
 fn fetch(
@@ -67,8 +78,16 @@ fn fetch(
     loop {
         let mut written = Written::open(&session.place.written(folder), folder, &key, drive.version().fork)
             .context("cannot open the record of what was cloned")?;
-        let restored = restore(target, &mut drive, &mut written, args.force, report, interrupt)?;
-        whole &= restored.problems == 0;
+        let restored = match restore(target, &mut drive, &mut written, args.force, report, interrupt) {
+            // The version that was being cloned is gone: on to the newest.
+            Err(_) if drive.is_rewritten()? => {
+                drive.latest(&session.reach, vias.len())?;
+                continue;
+            }
+            restored => restored?,
+        };
+        let unreadable = tell_unreadable(&mut drive, report)?;
+        whole &= restored.problems == 0 && !unreadable;
         let Restored { files, bytes, .. } = restored;
         let seconds = started.elapsed().as_secs_f64();
         report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport() });
@@ -78,4 +97,12 @@ fn fetch(
         drive.next_version()?;
         started = Instant::now();
     }
+}
+
+/// Tells about entries that cannot be read, and returns whether there are any.
+fn tell_unreadable(drive: &mut RemoteDrive, report: &Report) -> Result<bool> {
+    let names = drive.take_unreadable()?;
+    let any = !names.is_empty();
+    names.into_iter().for_each(|name| report.problem(&Problem { name, cause: Cause::Damaged }));
+    Ok(any)
 }

@@ -90,15 +90,16 @@ impl Session {
         addresses.into_iter().for_each(|address| self.node.connect(address));
     }
 
-    /// Ends all connections properly and closes the store.
+    /// Ends all connections properly, closes the store, and returns the outcome of what was done with it.
     ///
     /// # Errors
-    /// If the store failed, now or earlier.
-    pub(super) fn close(self) -> Result<()> {
+    /// Why the store failed, now or earlier, which explains whatever failed after it; else that of the outcome.
+    pub(super) fn close<T>(self, outcome: Result<T>) -> Result<T> {
         let Self { node, runtime, .. } = self;
-        let outcome = runtime.block_on(node.stop());
+        let stopped = runtime.block_on(node.stop());
         runtime.shutdown_timeout(Duration::from_secs(1));
-        Ok(outcome?)
+        stopped?;
+        outcome
     }
 }
 

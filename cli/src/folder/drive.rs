@@ -15,6 +15,8 @@ pub trait DriveSource {
     fn version(&self) -> Version;
     /// Returns up to `limit` entries in the order of their names' bytes, those after the name `after`.
     fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
+    /// Returns how many bytes of a blob are here already and need not come from peers.
+    fn held(&mut self, blob: &BlobId) -> Result<u64>;
     /// Says which blobs are read next, so that they can be fetched in one go.
     fn want(&mut self, blobs: &[BlobId]) -> Result<()>;
     /// Hands the verified bytes of a blob to `take`, in order, until it breaks off or all are handed over.

@@ -58,6 +58,10 @@ impl DriveSource for MemoryDrive {
         Ok(entries.take(limit.min(3)).map(|(_, entry)| entry.clone()).collect())
     }
 
+    fn held(&mut self, _: &BlobId) -> Result<u64> {
+        Ok(0)
+    }
+
     fn want(&mut self, blobs: &[BlobId]) -> Result<()> {
         self.wanted += blobs.len();
         Ok(())

@@ -72,12 +72,20 @@ struct Restore<'a> {
     resumed: u64,
 }
 
-/// An entry to be written over what stood in its place when it was looked at.
+/// An entry to be written over what stood in its place when it was looked at, and how much of it was here already.
 struct Work {
     name: Name,
     seq: u64,
     kind: Kind,
     over: Standing,
+    held: u64,
+}
+
+impl Work {
+    /// Returns how many bytes are still to come from peers.
+    fn fresh(&self) -> u64 {
+        self.kind.bytes() - self.held
+    }
 }
 
 /// What is to be done about an entry.
@@ -106,7 +114,11 @@ impl Restore<'_> {
             work.extend(self.judge(entry)?);
         }
         gone.extend(ours);
-        self.total = work.iter().map(|work| work.kind.bytes()).fold(self.resumed, u64::saturating_add);
+        for work in &mut work {
+            work.held = self.drive.held(&blob(&work.kind))?.min(work.kind.bytes());
+            self.resumed = self.resumed.saturating_add(work.held);
+        }
+        self.total = work.iter().map(Work::fresh).fold(self.resumed, u64::saturating_add);
         self.done = self.resumed;
         Ok((work, gone))
     }
@@ -122,7 +134,7 @@ impl Restore<'_> {
                 self.resumed = self.resumed.saturating_add(entry.kind.bytes());
                 Ok(None)
             }
-            Verdict::Write(over) => Ok(Some(Work { name, seq: entry.seq, kind: entry.kind, over })),
+            Verdict::Write(over) => Ok(Some(Work { name, seq: entry.seq, kind: entry.kind, over, held: 0 })),
             Verdict::Leave(cause) => self.problem(&entry.name, cause).map(|()| None),
         }
     }
@@ -216,9 +228,10 @@ impl Restore<'_> {
         Ok(true)
     }
 
-    /// Writes by batches: the next one's blobs are asked for while one is written, in the order they lie in.
+    /// Writes by batches, in the order the blobs lie in; the next batch's are asked for while one is written.
     fn bring(&mut self, mut work: Vec<Work>) -> Result<()> {
-        let mut batches = work.chunks_mut(BATCH_ENTRIES).peekable();
+        work.sort_by_key(|work| blob(&work.kind).byte_offset);
+        let mut batches = work.chunks(BATCH_ENTRIES).peekable();
         if let Some(first) = batches.peek() {
             self.drive.want(&blobs(first))?;
         }
@@ -226,7 +239,6 @@ impl Restore<'_> {
             if let Some(next) = batches.peek() {
                 self.drive.want(&blobs(next))?;
             }
-            batch.sort_by_key(|work| blob(&work.kind).byte_offset);
             let names = batch.iter().map(|work| work.name.to_string()).collect();
             self.written.begin(names).context(JOURNAL)?;
             for work in batch {
@@ -243,9 +255,10 @@ impl Restore<'_> {
         if !matches!(written, Ok(Ok(_))) {
             self.target.discard(&work.name);
         }
-        self.done = before.saturating_add(work.kind.bytes());
+        let written = written?;
+        self.done = before.saturating_add(work.fresh());
         self.report.progress(self.done, self.total, self.resumed);
-        match written? {
+        match written {
             Ok(standing) => {
                 self.counted.written += 1;
                 self.count(&standing);
@@ -262,7 +275,7 @@ impl Restore<'_> {
             Err(cause) => return Ok(Err(cause)),
         };
         let begun = match &work.kind {
-            Kind::File { blob, executable } => self.write_unfinished(&work.name, blob, *executable)?,
+            Kind::File { blob, executable } => self.write_unfinished(work, blob, *executable)?,
             Kind::Symlink(to) => self.target.begin_symlink(&work.name, to).map_err(Cause::from),
         };
         let standing = match begun.and_then(|()| Ok(self.target.begun(&work.name)?)) {
@@ -290,18 +303,20 @@ impl Restore<'_> {
         }
     }
 
-    fn write_unfinished(&mut self, name: &Name, blob: &BlobId, executable: bool) -> Result<Result<(), Cause>> {
-        let mut file = match self.target.begin(name) {
+    fn write_unfinished(&mut self, work: &Work, blob: &BlobId, executable: bool) -> Result<Result<(), Cause>> {
+        let mut file = match self.target.begin(&work.name) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error.into())),
         };
         let mut outcome = Ok(());
-        let (mut done, report, interrupt) = (self.done, self.report, self.interrupt);
-        let (total, resumed) = (self.total, self.resumed);
+        let mut written: u64 = 0;
+        let (before, total, resumed) = (self.done, self.total, self.resumed);
+        let (report, interrupt) = (self.report, self.interrupt);
         let read = self.drive.read(blob, &mut |bytes| {
             outcome = file.write_all(bytes);
-            done = total.min(done.saturating_add(bytes.len() as u64));
-            report.progress(done, total, resumed);
+            written += bytes.len() as u64;
+            let fresh = written.saturating_sub(work.held).min(work.fresh());
+            report.progress(before.saturating_add(fresh), total, resumed);
             if outcome.is_ok() && !interrupt.is_asked() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         interrupt.check()?;

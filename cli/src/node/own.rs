@@ -97,6 +97,10 @@ impl DriveSource for OwnDrive {
         self.source.entries(after, limit)
     }
 
+    fn held(&mut self, blob: &BlobId) -> Result<u64> {
+        Ok(blob.byte_length)
+    }
+
     fn want(&mut self, _: &[BlobId]) -> Result<()> {
         Ok(())
     }

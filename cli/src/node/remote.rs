@@ -1,10 +1,12 @@
 //! A drive that somebody else writes: read by what is needed, verified, kept in the store.
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use anypath_replicate::bee::Need;
+use anyhow::{Context, Result, anyhow, ensure};
+use anypath_replicate::bee::{self, Need, Operation};
+use anypath_replicate::core::Core;
 use anypath_replicate::corestore::blobs_manifest;
 use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
 use anypath_replicate::replicator::{CoreId, Replicator};
@@ -22,6 +24,7 @@ pub(crate) struct RemoteDrive {
     blobs: Option<CoreId>,
     version: Version,
     walk: Option<Walk>,
+    unreadable: BTreeSet<u64>,
 }
 
 /// A walk over the entries, and the name it stands behind.
@@ -41,7 +44,8 @@ impl RemoteDrive {
             replicator.want(db, 0..1)?;
             Ok(db)
         })??;
-        Ok(Self { waiter, db, blobs: None, version: Version::default(), walk: None })
+        let (version, unreadable) = (Version::default(), BTreeSet::new());
+        Ok(Self { waiter, db, blobs: None, version, walk: None, unreadable })
     }
 
     /// Wraps a drive of our own, all of which is in the store.
@@ -50,7 +54,8 @@ impl RemoteDrive {
     /// If the node has stopped.
     pub(super) fn own(waiter: Waiter, db: CoreId, blobs: CoreId) -> Result<Self> {
         let version = Version::default();
-        let mut drive = Self { waiter, db, blobs: Some(blobs), version, walk: None };
+        let unreadable = BTreeSet::new();
+        let mut drive = Self { waiter, db, blobs: Some(blobs), version, walk: None, unreadable };
         drive.renew()?;
         Ok(drive)
     }
@@ -131,6 +136,57 @@ impl RemoteDrive {
         Ok(())
     }
 
+    /// Returns how many files and links the version has, their bytes, and where in the blobs core the last one ends.
+    ///
+    /// # Errors
+    /// If the entries cannot be had.
+    pub(crate) fn totals(&mut self) -> Result<(u64, u64, u64)> {
+        let (mut files, mut bytes, mut end, mut last) = (0, 0_u64, 0, None);
+        loop {
+            let page = self.entries(last.as_deref(), TOTALS_PAGE)?;
+            let Some(entry) = page.last() else { return Ok((files, bytes, end)) };
+            last = Some(entry.name.clone());
+            files += page.len() as u64;
+            for entry in &page {
+                bytes = bytes.saturating_add(entry.kind.bytes());
+                if let Kind::File { blob, .. } = &entry.kind {
+                    end = end.max(blob.blocks().end);
+                }
+            }
+        }
+    }
+
+    /// Returns whether all contents are here, and as many blocks as the version needs.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn holds_contents(&self, end: u64) -> Result<bool> {
+        let Some(blobs) = self.blobs else { return Ok(false) };
+        self.waiter.read(move |replicator| {
+            let core = replicator.core(blobs);
+            core.length() >= end && core.contiguous_length() == core.length()
+        })
+    }
+
+    /// Returns the names of the entries that could not be read, as far as these can be, and forgets them.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn take_unreadable(&mut self) -> Result<Vec<String>> {
+        let (db, blocks) = (self.db, std::mem::take(&mut self.unreadable));
+        self.waiter.read(move |replicator| blocks.iter().map(|seq| raw_name(replicator.core(db), *seq)).collect())
+    }
+
+    /// Returns whether the drive's history was rewritten since this version was taken.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn is_rewritten(&self) -> Result<bool> {
+        let db = self.db;
+        let fork = self.waiter.read(move |replicator| replicator.core(db).fork())?;
+        Ok(fork != self.version.fork && self.version.length > 0)
+    }
+
     fn move_on(&mut self, version: Version) -> Result<Version> {
         self.version = version;
         self.walk = None;
@@ -164,6 +220,8 @@ impl RemoteDrive {
     fn fetch(&mut self, core: CoreId, blocks: Vec<u64>) -> Result<()> {
         let wanted = runs(blocks);
         self.waiter.call(move |replicator| wanted.into_iter().try_for_each(|run| replicator.want(core, run)))??;
+        // What is missing of a version that no longer exists will never come.
+        ensure!(!self.is_rewritten()?, "the drive's owner rewrote its history meanwhile; run the same command again");
         self.waiter.pause()
     }
 }
@@ -186,7 +244,8 @@ impl DriveSource for RemoteDrive {
                 (walk, found)
             })?;
             walk = back;
-            let (files, missing) = found?;
+            let (files, missing, unreadable) = found?;
+            self.unreadable.extend(unreadable);
             let end = files.is_empty() && missing.is_empty();
             let skipped = |entry: &Entry| after.is_none_or(|after| entry.name.as_str() > after);
             entries.extend(files.into_iter().map(entry).filter(skipped));
@@ -200,6 +259,11 @@ impl DriveSource for RemoteDrive {
         walk.after = entries.last().map(|entry| entry.name.clone()).or(after.map(str::to_owned));
         self.walk = Some(walk);
         Ok(entries)
+    }
+
+    fn held(&mut self, blob: &BlobId) -> Result<u64> {
+        let (blobs, blob) = (self.contents()?, *blob);
+        self.waiter.read(move |replicator| held(replicator.core(blobs), &blob))
     }
 
     fn want(&mut self, wanted: &[BlobId]) -> Result<()> {
@@ -292,23 +356,47 @@ fn lacking(missing: Vec<u64>, replicator: &Replicator, blobs: CoreId) -> Filled 
     if beyond && settled { Filled::Never } else { Filled::Missing(missing) }
 }
 
-type Taken = (Vec<drive::File>, Vec<u64>);
+/// Entries, the blocks that are missing for the next one, and those of entries that cannot be read.
+type Taken = (Vec<drive::File>, Vec<u64>, Vec<u64>);
 
 /// Takes up to `limit` entries that are held; what is missing is named when there is nothing more to take.
 fn take(files: &mut Files, replicator: &Replicator, db: CoreId, limit: usize) -> Result<Taken, DriveError> {
-    let mut taken = Vec::new();
+    let (mut taken, mut unreadable) = (Vec::new(), Vec::new());
     while taken.len() < limit {
         match files.next(replicator.core(db)) {
             Ok(Need::Ready(Some(file))) => taken.push(file),
             Ok(Need::Ready(None)) => break,
-            Ok(Need::Missing(blocks)) => return Ok((taken, blocks)),
-            Err(error @ (DriveError::Name { .. } | DriveError::Entry { .. })) => {
-                tracing::warn!(%error, "an entry of the drive is left out");
-            }
+            Ok(Need::Missing(blocks)) => return Ok((taken, blocks, unreadable)),
+            Err(DriveError::Name { seq } | DriveError::Entry { seq }) => unreadable.push(seq),
             Err(error) => return Err(error),
         }
     }
-    Ok((taken, Vec::new()))
+    Ok((taken, Vec::new(), unreadable))
+}
+
+/// Returns the name of an entry that is no sound one, or else which block it is in.
+fn raw_name(core: &Core, seq: u64) -> String {
+    match bee::operation(core, seq) {
+        Ok(Need::Ready(Operation { entry, .. })) => {
+            let name = entry.key.strip_prefix(ENTRY_PREFIX).unwrap_or(&entry.key);
+            String::from_utf8_lossy(name).into_owned()
+        }
+        _ => format!("(block {seq})"),
+    }
+}
+
+/// Returns about how many of a blob's bytes are here; of a very large one, as far as it is worth counting.
+fn held(core: &Core, blob: &BlobId) -> u64 {
+    let blocks = blob.blocks();
+    if blob.block_map || blob.block_length == 0 {
+        return 0;
+    }
+    if blocks.end <= core.contiguous_length() {
+        return blob.byte_length;
+    }
+    let end = blocks.end.min(core.length()).min(blocks.start.saturating_add(HELD_BLOCKS_MAX));
+    let held = (blocks.start..end).filter(|block| core.has(*block)).count() as u128;
+    u64::try_from(u128::from(blob.byte_length) * held / u128::from(blob.block_length)).unwrap_or(u64::MAX)
 }
 
 fn entry(file: drive::File) -> Entry {
@@ -332,7 +420,13 @@ fn runs(blocks: Vec<u64>) -> Vec<Range<u64>> {
     runs
 }
 
+/// What an entry's key in the bee starts with (npm hyperdrive 13.3, `keyEncoding`).
+const ENTRY_PREFIX: &[u8] = b"files\0";
 /// How much of a file is read in one go, in bytes.
 const AHEAD_BYTES: usize = 1 << 20;
 /// How long other peers are waited for once one has shown its newest version.
 const OTHERS_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How many entries are read at a time to add them up.
+const TOTALS_PAGE: usize = 1024;
+/// How many blocks of one file are looked for when counting what is here: 4 GiB of usual ones.
+const HELD_BLOCKS_MAX: u64 = 1 << 16;

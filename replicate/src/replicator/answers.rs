@@ -96,7 +96,7 @@ impl Exchange {
                 self.settle(id, pending);
                 self.peer(id, |peer| peer.no_data = 0);
                 if let Some(index) = accepted.block {
-                    self.gained.add(index..index + 1);
+                    self.staged.gained.add(index..index + 1);
                 }
                 Ok(true)
             }

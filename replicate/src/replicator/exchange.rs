@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use anypath_wire::PublicKey;
+use bytes::Bytes;
 use thiserror::Error;
 
 use super::PeerId;
+use super::announce::Changes;
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
@@ -29,25 +31,27 @@ pub(super) struct Exchange {
     pub(super) upgrading: Option<PeerId>,
     /// Higher forks that peers told us of, by fork.
     pub(super) reorganisations: BTreeMap<u64, Reorganisation>,
-    /// Blocks gained since the last commit.
-    pub(super) gained: Ranges,
-    /// Blocks of the committed core that are no longer part of it, first and end.
-    pub(super) dropped: Option<(u64, u64)>,
+    /// Changes since the last commit began.
+    pub(super) staged: Changes,
+    /// The changes that are being committed, and the head with them.
+    pub(super) handed: Option<(Changes, Head)>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
-    /// The committed length up to which we hold everything.
-    pub(super) whole: u64,
+    /// Names of extension messages that somebody here wants to hear.
+    pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
     ready: BTreeSet<PeerId>,
     pub(super) events: VecDeque<ExchangeEvent>,
 }
 
-/// A fork and a length.
+/// What peers are told of a core's present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Head {
     pub(super) fork: u64,
     pub(super) length: u64,
     pub(super) manifest: bool,
+    /// How many blocks are held from the first on.
+    pub(super) contiguous: u64,
 }
 
 /// What happened to a core.
@@ -61,6 +65,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
+    /// A peer sent an extension message of a name that is listened for.
+    Extension { peer: PeerId, name: Bytes, message: Bytes },
     /// A peer sent data that does not verify and is asked nothing more about this core.
     Refused(PeerId, Misbehaviour),
 }
@@ -105,7 +111,7 @@ impl Exchange {
     /// Wraps a core that nobody shares yet.
     pub(super) fn new(core: Core) -> Self {
         let told = Head::of(&core);
-        let (taken, whole) = (core.bitfield().clone(), core.contiguous_length());
+        let taken = core.bitfield().clone();
         Self {
             core,
             goals: Ranges::default(),
@@ -113,10 +119,10 @@ impl Exchange {
             peers: BTreeMap::new(),
             upgrading: None,
             reorganisations: BTreeMap::new(),
-            gained: Ranges::default(),
-            dropped: None,
+            staged: Changes::default(),
+            handed: None,
             told,
-            whole,
+            extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
         }
@@ -167,11 +173,6 @@ impl Exchange {
         self.refill_all()
     }
 
-    /// Returns whether anything waits for a commit.
-    pub(super) fn is_staged(&self) -> bool {
-        self.core.staged_bytes() > 0 || self.told != Head::of(&self.core)
-    }
-
     /// Takes a message from a peer.
     pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
         match message {
@@ -187,7 +188,7 @@ impl Exchange {
             Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),
             Message::Bitfield(bitfield) => self.handle_bitfield(id, &bitfield)?,
             Message::Range(range) => self.handle_range(id, range)?,
-            Message::Extension { .. } => {}
+            Message::Extension { name, message } => self.handle_extension(id, name, message),
         }
         Ok(())
     }
@@ -305,7 +306,13 @@ impl Exchange {
 impl Head {
     /// Returns the head of a core, staged changes included.
     pub(super) fn of(core: &Core) -> Self {
-        Self { fork: core.fork(), length: core.length(), manifest: core.manifest().is_some() && !core.is_compat() }
+        let manifest = core.manifest().is_some() && !core.is_compat();
+        Self { fork: core.fork(), length: core.length(), manifest, contiguous: core.contiguous_length() }
+    }
+
+    /// Returns whether a sync would say something else.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (self.fork, self.length, self.manifest) != (other.fork, other.length, other.manifest)
     }
 }
 

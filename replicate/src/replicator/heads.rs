@@ -1,4 +1,4 @@
-//! Heads: syncs, upgrades, and what is told after a commit.
+//! Heads: what a peer's sync means, and when to ask it for a longer tree.
 
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
@@ -72,109 +72,18 @@ impl Exchange {
         }
         self.mark_ready(id);
     }
-
-    /// Tells the peers what a commit has made true.
-    pub(super) fn committed(&mut self) -> Result<(), StoreError> {
-        let gained = std::mem::take(&mut self.gained);
-        let told = std::mem::replace(&mut self.told, Head::of(&self.core));
-        self.whole = self.core.contiguous_length();
-        if let Some((kept, until)) = self.dropped.take() {
-            self.events.push_back(ExchangeEvent::Truncated { kept });
-            self.tell_dropped(kept, until.saturating_sub(kept));
-        }
-        for run in gained.iter() {
-            self.events.push_back(ExchangeEvent::Blocks(run));
-        }
-        for id in self.peer_ids() {
-            gained.iter().for_each(|run| self.tell_gained(id, run));
-            if self.learns_to_upgrade(id) {
-                self.tell_sync(id);
-            }
-            if self.peers.get(&id).is_some_and(Peer::waits) {
-                self.mark_ready(id);
-            }
-        }
-        if self.told == told {
-            return Ok(());
-        }
-        self.events.push_back(ExchangeEvent::Head);
-        for id in self.peer_ids() {
-            self.tell_sync(id);
-            self.refill(id)?;
-        }
-        Ok(())
-    }
-
-    /// Says that blocks from `length` on, `dropped` of them, are no longer part of the core.
-    pub(super) fn tell_dropped(&mut self, length: u64, dropped: u64) {
-        if dropped == 0 {
-            return;
-        }
-        for id in self.peer_ids() {
-            self.peer(id, |peer| {
-                peer.announced_whole = peer.announced_whole.min(length);
-                peer.news.drop(length..length + dropped);
-            });
-            self.mark_ready(id);
-        }
-    }
-
-    /// Tells a peer that we hold everything up to our contiguous length, if it does not know.
-    pub(super) fn tell_contiguous(&mut self, id: PeerId) {
-        let length = self.whole.min(self.told.length);
-        if length > 0 {
-            self.peer(id, |peer| {
-                peer.announced_whole = length;
-                peer.news.gained.add(0..length);
-            });
-            self.mark_ready(id);
-        }
-    }
-
-    fn tell_gained(&mut self, id: PeerId, run: std::ops::Range<u64>) {
-        let (length, whole) = (self.core.length(), self.core.contiguous_length() == self.core.length());
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if whole {
-            if peer.announced_whole < length {
-                self.tell_contiguous(id);
-            }
-            return;
-        }
-        let recent = run.end + BLOCKS_RECENT >= length;
-        if (recent || peer.wants.touches(run.start, run.end)) && !peer.blocks.has_all(run.start, run.end) {
-            peer.news.gained.add(run);
-            self.mark_ready(id);
-        }
-    }
-
-    /// Returns whether we could not prove our tree to a peer so far, and can now: its head may be one that we never had,
-    /// whose roots we learn with the blocks.
-    fn learns_to_upgrade(&mut self, id: PeerId) -> bool {
-        let head = self.told;
-        let Some(peer) = self.peers.get_mut(&id) else { return false };
-        let length = peer.remote.length;
-        let unable = peer.remote.fork == head.fork && head.length > length && !peer.can_upgrade;
-        let able = unable && self.core.can_upgrade(length);
-        if able {
-            peer.note_upgradable(able, head.fork, length);
-        }
-        able
-    }
 }
 
 impl Peer {
     /// Returns whether it has asked something that is not answered.
-    fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         !self.serving.is_empty() || !self.regions.is_empty()
     }
 
-    fn note_upgradable(&mut self, able: bool, fork: u64, length: u64) {
+    pub(super) fn note_upgradable(&mut self, able: bool, fork: u64, length: u64) {
         self.can_upgrade = able;
         if able {
             self.last_upgradable = Some((fork, length));
         }
     }
 }
-
-/// Blocks this near to the head are told to everyone, wanted or not, as in the reference.
-const BLOCKS_RECENT: u64 = 256;

@@ -12,8 +12,10 @@
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
+mod announce;
 mod answers;
 mod exchange;
+mod extension;
 mod fetch;
 mod heads;
 mod lapse;
@@ -103,6 +105,17 @@ pub enum Event {
         /// How many blocks are left of the old ones.
         kept: u64,
     },
+    /// A peer sent an extension message that was asked for with [`Replicator::hear`].
+    Extension {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+        /// Its name.
+        name: Bytes,
+        /// What it says.
+        message: Bytes,
+    },
     /// A peer sent data of this core that does not verify; it is asked for nothing more of it.
     Refused {
         /// The peer.
@@ -145,6 +158,10 @@ pub struct Replicator {
     by_key: BTreeMap<DiscoveryKey, CoreId>,
     links: BTreeMap<PeerId, Link>,
     staged: BTreeSet<CoreId>,
+    /// Cores whose changes are being committed.
+    committing: BTreeSet<CoreId>,
+    /// Peers for which there may be a frame.
+    ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
     peers_seen: u64,
 }
@@ -158,6 +175,8 @@ impl Replicator {
             by_key: BTreeMap::new(),
             links: BTreeMap::new(),
             staged: BTreeSet::new(),
+            committing: BTreeSet::new(),
+            ready: BTreeSet::new(),
             events: VecDeque::new(),
             peers_seen: 0,
         }
@@ -181,7 +200,7 @@ impl Replicator {
         let discovery_key = manifest.key().discovery_key();
         if let Some(id) = self.load(&discovery_key)? {
             self.exchange_mut(id).core.sign_with(signer);
-            if self.exchanges[id.0 as usize].is_staged() {
+            if self.core(id).is_staged() {
                 self.staged.insert(id);
             }
             return Ok(id);
@@ -202,7 +221,7 @@ impl Replicator {
         let before = exchange.core.length();
         let length = exchange.core.append(blocks)?;
         exchange.taken.set_range(before..length);
-        exchange.gained.add(before..length);
+        exchange.staged.gained.add(before..length);
         self.staged.insert(id);
         Ok(length)
     }
@@ -229,7 +248,10 @@ impl Replicator {
         let exchange = self.exchange_mut(id);
         exchange.want(blocks)?;
         let key = *exchange.core.key();
-        self.links.values_mut().for_each(|link| link.open(id, &key));
+        for (peer, link) in &mut self.links {
+            link.open(id, &key);
+            self.ready.insert(*peer);
+        }
         self.spread_ready(id);
         Ok(())
     }
@@ -238,6 +260,18 @@ impl Replicator {
     pub fn want_nothing(&mut self, id: CoreId) {
         self.exchange_mut(id).want_nothing();
         self.spread_ready(id);
+    }
+
+    /// Tells the application of extension messages of this name from now on; others are dropped.
+    pub fn hear(&mut self, id: CoreId, name: &str) {
+        self.exchange_mut(id).hear(name);
+    }
+
+    /// Sends an extension message to a peer; returns false if it does not share the core or does not read.
+    pub fn say(&mut self, id: CoreId, peer: PeerId, name: &str, message: Bytes) -> bool {
+        let said = self.exchange_mut(id).say(peer, name, message);
+        self.spread_ready(id);
+        said
     }
 
     /// Returns what each peer that shares a core says of it.
@@ -261,6 +295,7 @@ impl Replicator {
             link.open(CoreId(index as u32), exchange.core.key());
         }
         self.links.insert(peer, link);
+        self.ready.insert(peer);
         peer
     }
 
@@ -288,6 +323,7 @@ impl Replicator {
     pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
         if let Some(link) = self.links.get_mut(&peer) {
             link.mux.handle_frame(frame);
+            self.ready.insert(peer);
         }
         while let Some(event) = self.links.get_mut(&peer).map_or(Ok(None), |link| link.mux.poll_event())? {
             self.handle_event(peer, event)?;
@@ -335,18 +371,44 @@ impl Replicator {
     /// # Errors
     /// If the store fails. What was staged is then of no use: the replicator must be dropped.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        let staged = std::mem::take(&mut self.staged);
-        let cores: Vec<_> = staged.iter().filter_map(|id| self.exchange_mut(*id).core.take_changes()).collect();
-        if !cores.is_empty() {
-            self.store.commit(Batch { cores, records: Vec::new() })?;
+        let batch = self.begin_commit();
+        self.store.commit(batch)?;
+        self.finish_commit()
+    }
+
+    /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
+    ///
+    /// # Panics
+    /// If the last commit begun is not finished.
+    pub fn begin_commit(&mut self) -> Batch {
+        assert!(self.committing.is_empty(), "one commit at a time");
+        self.committing = std::mem::take(&mut self.staged);
+        let mut batch = Batch::default();
+        for id in &self.committing {
+            let exchange = &mut self.exchanges[id.0 as usize];
+            batch.cores.extend(exchange.core.take_changes());
+            exchange.hand_out();
         }
-        for id in staged {
+        batch
+    }
+
+    /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
+    ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    pub fn finish_commit(&mut self) -> Result<(), StoreError> {
+        for id in std::mem::take(&mut self.committing) {
             let exchange = self.exchange_mut(id);
             exchange.core.committed();
             exchange.committed()?;
             self.spread_ready(id);
         }
         Ok(())
+    }
+
+    /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
+    pub fn take_ready(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.ready)
     }
 
     /// Returns the next thing to tell the application.
@@ -394,7 +456,7 @@ impl Replicator {
     fn handle_message(&mut self, peer: PeerId, core: CoreId, message: Message) -> Result<(), FrameError> {
         let exchange = &mut self.exchanges[core.0 as usize];
         let outcome = exchange.handle(peer, message);
-        if exchange.is_staged() {
+        if exchange.core.is_staged() {
             self.staged.insert(core);
         }
         self.spread_ready(core);
@@ -456,6 +518,7 @@ impl Replicator {
         for peer in exchange.take_ready() {
             if let Some(link) = self.links.get_mut(&peer) {
                 link.mark_ready(core);
+                self.ready.insert(peer);
             }
         }
         self.events.extend(exchange.events.drain(..).map(|event| match event {
@@ -463,6 +526,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));
     }

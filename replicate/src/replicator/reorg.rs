@@ -152,12 +152,9 @@ impl Exchange {
 
     /// Starts asking anew after the core's past changed; the peers are told once that is committed.
     pub(super) fn truncated(&mut self, kept: u64, old_length: u64) -> Result<(), StoreError> {
-        self.gained.remove(kept..u64::MAX);
-        self.whole = self.whole.min(kept);
+        self.staged.truncate(kept, old_length);
         self.forget_forks();
         self.forget_requests();
-        let (before, until) = self.dropped.map_or((kept, old_length), |run| (run.0.min(kept), run.1.max(old_length)));
-        self.dropped = Some((before, until));
         self.refill_all()
     }
 }

@@ -4,7 +4,7 @@ use super::PeerId;
 use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
 use super::peer::Asked;
 use crate::Proof;
-use crate::core::{Core, ProveError};
+use crate::core::ProveError;
 use crate::messages::{Bitfield, DataMessage, Message, Range};
 
 impl Exchange {
@@ -45,23 +45,30 @@ impl Exchange {
     ///
     /// Both wait while the answer would tell of what is not committed: a signature that got out binds us for good.
     pub(super) fn serve(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
-        while self.gained.is_empty()
-            && let Some((start, length)) = peer.regions.pop_front()
-        {
-            if let Some(message) = region(&self.core, start, length) {
+        while let Some((start, length)) = self.peers.get_mut(&id).and_then(|peer| peer.regions.pop_front()) {
+            if let Some(message) = self.region(start, length) {
                 return Ok(Some(message));
             }
         }
-        if self.told != Head::of(&self.core) {
+        if self.told.differs(&Head::of(&self.core)) {
             return Ok(None);
         }
-        while let Some(asked) = peer.serving.pop_front() {
+        while let Some(asked) = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front()) {
             if !asked.cancelled {
                 return self.answer(id, asked).map(Some);
             }
         }
         Ok(None)
+    }
+
+    /// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
+    fn region(&self, start: u64, length: u64) -> Option<Message> {
+        let (held, whole) = (self.told.length, self.told.contiguous);
+        if start + length <= whole || whole == held {
+            return Some(Message::Range(Range { drop: false, start: 0, length: whole }));
+        }
+        let end = held.min(start + length);
+        (start < end).then(|| Message::Bitfield(Bitfield::new(start, self.committed_words(start, end))))
     }
 
     fn answer(&mut self, id: PeerId, asked: Asked) -> Result<Message, ExchangeError> {
@@ -98,24 +105,6 @@ impl Exchange {
     }
 }
 
-/// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
-fn region(core: &Core, start: u64, length: u64) -> Option<Message> {
-    let (held, whole) = (core.length(), core.contiguous_length());
-    if start + length <= whole || whole == held {
-        return Some(Message::Range(Range { drop: false, start: 0, length: whole }));
-    }
-    let end = held.min(start + length);
-    (start < end).then(|| Message::Bitfield(Bitfield::new(start, words(core, start, end))))
-}
-
-/// Returns the bits of blocks `start..end`, 32 a word; `start` is a multiple of 32.
-fn words(core: &Core, start: u64, end: u64) -> impl Iterator<Item = u32> {
-    (start / 32..end.div_ceil(32)).map(|word| {
-        let (page, place) = (word / (2 * PAGE_WORDS), word % (2 * PAGE_WORDS));
-        core.bitfield().page(page).map_or(0, |words| (words[(place / 2) as usize] >> (place % 2 * 32)) as u32)
-    })
-}
-
 fn no_data(request: u64, reason: u64) -> Message {
     Message::NoData { request, reason }
 }
@@ -124,7 +113,5 @@ fn no_data(request: u64, reason: u64) -> Message {
 const NOT_AVAILABLE: u64 = 1;
 /// Why there is no data: nobody could answer.
 const INVALID_REQUEST: u64 = 2;
-/// Words of 64 bits in a page of the core's bitfield.
-const PAGE_WORDS: u64 = 512;
 /// How many of the latest requests are searched for one to cancel; the reference has at most 512 in flight.
 const CANCEL_SEARCH_MAX: usize = 512;
