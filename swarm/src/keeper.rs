@@ -25,7 +25,8 @@ pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
         };
         let node = node.clone();
         tokio::spawn(async move {
-            if let Err(error) = run(&node, conn, Instant::now()).await {
+            let from = conn.remote.clone();
+            if let Err(error) = run(&node, conn, from, Instant::now()).await {
                 debug!(%error, "an incoming connection ended");
             }
             drop(place);
@@ -56,13 +57,13 @@ async fn dial(node: &Arc<Shared>, address: &Address, started: Instant) -> Result
     let transport = node.transports.iter().find(|transport| transport.speaks(address));
     let transport = transport.ok_or_else(|| Unreachable::NoTransport(address.clone()))?;
     let conn = transport.dial(address).await?;
-    run(node, conn, started).await?;
+    run(node, conn, address.clone(), started).await?;
     Ok(())
 }
 
-/// Runs one connection from handshake to end, telling the subscribers.
-async fn run(node: &Arc<Shared>, conn: Conn, started: Instant) -> Result<(), ConnectionError> {
-    let (transport, address) = (conn.transport, conn.remote.clone());
+/// Runs one connection from handshake to end, telling the subscribers; `address` is what was dialled or whence it came.
+async fn run(node: &Arc<Shared>, conn: Conn, address: Address, started: Instant) -> Result<(), ConnectionError> {
+    let transport = conn.transport;
     let incoming = conn.role == Role::Responder;
     let span = info_span!("connection", transport, %address, incoming);
     async {

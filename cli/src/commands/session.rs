@@ -1,5 +1,6 @@
 //! What every command needs: a store, a node, its peers told about as they come and go.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::node::{Reach, Waiter};
-use crate::{Event, Failure, Interrupt, Keys, Place, Report};
+use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report};
 
 /// A running node over a store.
 pub(super) struct Session {
@@ -84,17 +85,28 @@ impl Session {
         Ok(bound)
     }
 
-    /// Dials all these addresses from now on.
-    pub(super) fn connect(&self, addresses: impl IntoIterator<Item = Address>) {
+    /// Dials all these addresses from now on, each once; returns how many there are.
+    pub(super) fn connect<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> usize {
+        let addresses: BTreeSet<Address> = addresses.into_iter().cloned().collect();
+        self.reach.dialling(&addresses);
         let _inside = self.runtime.enter();
+        let count = addresses.len();
         addresses.into_iter().for_each(|address| self.node.connect(address));
+        count
+    }
+
+    /// Runs a command over this session and closes it. What failed first in the store is what the person is told.
+    ///
+    /// # Errors
+    /// The store's, or else the command's own.
+    pub(super) fn run(self, command: impl FnOnce(&Self) -> Result<Exit>) -> Result<Exit> {
+        let outcome = command(&self);
+        self.close()?;
+        outcome
     }
 
     /// Ends all connections properly and closes the store.
-    ///
-    /// # Errors
-    /// If the store failed, now or earlier.
-    pub(super) fn close(self) -> Result<()> {
+    fn close(self) -> Result<()> {
         let Self { node, runtime, .. } = self;
         let outcome = runtime.block_on(node.stop());
         runtime.shutdown_timeout(Duration::from_secs(1));

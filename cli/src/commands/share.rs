@@ -23,11 +23,7 @@ use crate::{Event, Exit, Failure, Interrupt, LISTEN_DEFAULT, Report, Watch};
 pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = folder(&args.folder)?;
     let place = place_for(store, &folder)?;
-    let session = Session::open(place, report, interrupt)?;
-    let outcome = serve(args, &folder, &session, report, interrupt);
-    let closed = session.close();
-    let exit = outcome?;
-    closed.map(|()| exit)
+    Session::open(place, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
@@ -40,7 +36,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     let bring = |drive: &mut OwnDrive, seen: &mut Seen| import(folder, store, drive, seen, report, interrupt);
 
     let imported = bring(&mut drive, &mut seen)?;
-    session.connect(args.network.via.iter().cloned());
+    session.connect(&args.network.via);
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
     let link = Link { key: drive.key(), via: hints }.to_string();
     let tell = |imported: &Imported| {

@@ -63,6 +63,10 @@ impl DriveSource for MemoryDrive {
         Ok(())
     }
 
+    fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>> {
+        Ok(vec![0; blobs.len()])
+    }
+
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
         let mut offset = 0;
         while offset < blob.byte_length {

@@ -1,5 +1,6 @@
 //! Follows a drive into a folder: writes what is new or changed, deletes what is gone, keeps what a person changed.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -78,6 +79,8 @@ struct Work {
     seq: u64,
     kind: Kind,
     over: Standing,
+    /// Bytes that were here before this run.
+    held: u64,
 }
 
 /// What is to be done about an entry.
@@ -99,16 +102,35 @@ impl Restore<'_> {
         let mut ours = ours.into_iter().peekable();
         let mut entries = Entries::default();
         let (mut work, mut gone) = (Vec::new(), Vec::new());
+        let mut unreadable = BTreeSet::new();
         while let Some(entry) = entries.next(self.drive)? {
             self.interrupt.check()?;
+            if entry.kind == Kind::Unreadable {
+                self.problem(&entry.name, Name::parse(&entry.name).map_or_else(Cause::from, |_| Cause::Unreadable))?;
+                unreadable.insert(entry.name);
+                continue;
+            }
             gone.extend(std::iter::from_fn(|| ours.next_if(|name| **name < *entry.name)));
             ours.next_if(|name| **name == *entry.name);
             work.extend(self.judge(entry)?);
         }
         gone.extend(ours);
-        self.total = work.iter().map(|work| work.kind.bytes()).fold(self.resumed, u64::saturating_add);
-        self.done = self.resumed;
+        gone.retain(|name| !unreadable.contains(&**name));
+        self.count_what_is_held(&mut work)?;
         Ok((work, gone))
+    }
+
+    /// Counts what an earlier run wrote, and what it fetched and did not come to write.
+    fn count_what_is_held(&mut self, work: &mut [Work]) -> Result<()> {
+        self.total = work.iter().map(|work| work.kind.bytes()).fold(self.resumed, u64::saturating_add);
+        let held = self.drive.held(&work.iter().map(|work| blob(&work.kind)).collect::<Vec<_>>())?;
+        for (work, held) in work.iter_mut().zip(held) {
+            work.held = held.min(work.kind.bytes());
+            self.resumed = self.resumed.saturating_add(work.held);
+        }
+        self.done = self.resumed;
+        self.report.progress(self.done, self.total, self.resumed);
+        Ok(())
     }
 
     fn judge(&mut self, entry: Entry) -> Result<Option<Work>> {
@@ -122,7 +144,7 @@ impl Restore<'_> {
                 self.resumed = self.resumed.saturating_add(entry.kind.bytes());
                 Ok(None)
             }
-            Verdict::Write(over) => Ok(Some(Work { name, seq: entry.seq, kind: entry.kind, over })),
+            Verdict::Write(over) => Ok(Some(Work { name, seq: entry.seq, kind: entry.kind, over, held: 0 })),
             Verdict::Leave(cause) => self.problem(&entry.name, cause).map(|()| None),
         }
     }
@@ -243,7 +265,7 @@ impl Restore<'_> {
         if !matches!(written, Ok(Ok(_))) {
             self.target.discard(&work.name);
         }
-        self.done = before.saturating_add(work.kind.bytes());
+        self.done = before.saturating_add(work.kind.bytes() - work.held);
         self.report.progress(self.done, self.total, self.resumed);
         match written? {
             Ok(standing) => {
@@ -262,8 +284,9 @@ impl Restore<'_> {
             Err(cause) => return Ok(Err(cause)),
         };
         let begun = match &work.kind {
-            Kind::File { blob, executable } => self.write_unfinished(&work.name, blob, *executable)?,
+            Kind::File { blob, executable } => self.write_unfinished(work, blob, *executable)?,
             Kind::Symlink(to) => self.target.begin_symlink(&work.name, to).map_err(Cause::from),
+            Kind::Unreadable => Err(Cause::Unreadable),
         };
         let standing = match begun.and_then(|()| Ok(self.target.begun(&work.name)?)) {
             Ok(standing) => standing,
@@ -290,18 +313,19 @@ impl Restore<'_> {
         }
     }
 
-    fn write_unfinished(&mut self, name: &Name, blob: &BlobId, executable: bool) -> Result<Result<(), Cause>> {
-        let mut file = match self.target.begin(name) {
+    fn write_unfinished(&mut self, work: &Work, blob: &BlobId, executable: bool) -> Result<Result<(), Cause>> {
+        let mut file = match self.target.begin(&work.name) {
             Ok(file) => file,
             Err(error) => return Ok(Err(error.into())),
         };
         let mut outcome = Ok(());
-        let (mut done, report, interrupt) = (self.done, self.report, self.interrupt);
-        let (total, resumed) = (self.total, self.resumed);
+        let (report, interrupt, total, resumed) = (self.report, self.interrupt, self.total, self.resumed);
+        let (before, mut copied) = (self.done, 0u64);
         let read = self.drive.read(blob, &mut |bytes| {
             outcome = file.write_all(bytes);
-            done = total.min(done.saturating_add(bytes.len() as u64));
-            report.progress(done, total, resumed);
+            copied = copied.saturating_add(bytes.len() as u64);
+            let fresh = copied.saturating_sub(work.held);
+            report.progress(total.min(before.saturating_add(fresh)), total, resumed);
             if outcome.is_ok() && !interrupt.is_asked() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         interrupt.check()?;
@@ -350,7 +374,7 @@ fn check(entry: &Entry) -> Result<Name, Cause> {
 fn blob(kind: &Kind) -> BlobId {
     match kind {
         Kind::File { blob, .. } => *blob,
-        Kind::Symlink(_) => BlobId::default(),
+        Kind::Symlink(_) | Kind::Unreadable => BlobId::default(),
     }
 }
 
