@@ -238,17 +238,12 @@ impl Restore<'_> {
         Ok(true)
     }
 
-    /// Writes by batches: the next one's blobs are asked for while one is written, in the order they lie in.
+    /// Asks for everything at once and writes in the order the blobs lie in, in which they come: what a peer has of them
+    /// is fetched while others are written, and nothing that can be written waits for what nobody has.
     fn bring(&mut self, mut work: Vec<Work>) -> Result<()> {
-        let mut batches = work.chunks_mut(BATCH_ENTRIES).peekable();
-        if let Some(first) = batches.peek() {
-            self.drive.want(&blobs(first))?;
-        }
-        while let Some(batch) = batches.next() {
-            if let Some(next) = batches.peek() {
-                self.drive.want(&blobs(next))?;
-            }
-            batch.sort_by_key(|work| blob(&work.kind).byte_offset);
+        self.drive.want(&blobs(&work))?;
+        work.sort_by_key(|work| blob(&work.kind).byte_offset);
+        for batch in work.chunks(BATCH_ENTRIES) {
             let names = batch.iter().map(|work| work.name.to_string()).collect();
             self.written.begin(names).context(JOURNAL)?;
             for work in batch {
@@ -265,9 +260,10 @@ impl Restore<'_> {
         if !matches!(written, Ok(Ok(_))) {
             self.target.discard(&work.name);
         }
+        let written = written?;
         self.done = before.saturating_add(work.kind.bytes() - work.held);
         self.report.progress(self.done, self.total, self.resumed);
-        match written? {
+        match written {
             Ok(standing) => {
                 self.counted.written += 1;
                 self.count(&standing);
@@ -384,5 +380,5 @@ fn blobs(batch: &[Work]) -> Vec<BlobId> {
 
 /// What a failure to write the journal is introduced by.
 const JOURNAL: &str = "cannot write the list of cloned files into the store";
-/// How many entries are fetched ahead and noted at a time.
+/// How many entries are noted at a time before they are written.
 const BATCH_ENTRIES: usize = 256;
