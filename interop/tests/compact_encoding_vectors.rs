@@ -1,5 +1,5 @@
 //! Compact encoding against npm compact-encoding: every value encodes to the recorded bytes and decodes from them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use anypath_replicate::messages::{Bitfield, Message};
 use anypath_wire::{Decoder, Encode};

@@ -1,6 +1,6 @@
 //! Manifests, keys and namespaces are those of npm hypercore (vectors/keys.json).
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;

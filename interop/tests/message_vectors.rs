@@ -1,5 +1,5 @@
 //! The messages of a core's channel against npm hypercore: every one encodes to the recorded bytes and decodes from them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use anypath_replicate::messages::{
     Bitfield, DataMessage, Handshake, Message, Range, RequestMessage, SyncState, Want, capability,

@@ -1,6 +1,6 @@
 //! Quorum signatures are made and judged as by npm hypercore (vectors/multisig.json).
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::sync::Arc;
 

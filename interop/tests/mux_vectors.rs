@@ -1,5 +1,5 @@
 //! Channels against npm protomux: the recorded frames are written byte for byte, and read as what was meant.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use anypath_replicate::messages::{Handshake, Message, capability};
 use anypath_replicate::mux::{Channel, CloseReason, Event, Mux, Protocol};

@@ -1,5 +1,5 @@
 //! The noise room against what the JavaScript originals wrote.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,12 @@
-//! Proofs are made and judged as by npm hypercore (vectors/proofs.json).
+//! Proofs are made and judged as by npm hypercore (vectors/proofs.json, vectors/proof-shapes.json).
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use anypath_replicate::core::{Core, Manifest, Signer, VerifyError};
 use anypath_replicate::store::MemoryStore;
@@ -75,6 +76,38 @@ fn any_changed_hash_or_surplus_node_is_refused_and_leaves_nothing() {
             assert!(reader.take_changes().is_none(), "{} change {change}", case["name"]);
         }
     }
+}
+
+#[test]
+fn requests_of_every_shape_list_the_same_nodes() {
+    let vectors: Value = serde_json::from_str(include_str!("../vectors/proof-shapes.json")).unwrap();
+    let mut writers = BTreeMap::new();
+    for case in vectors["cases"].as_array().unwrap() {
+        let length = case["length"].as_u64().unwrap();
+        let writer = writers.entry(length).or_insert_with(|| writer(&json!({ "compat": true }), length as usize));
+        let pair = |part: &str| Some((case[part][0].as_u64()?, case[part][1].as_u64()?));
+        let request = Request {
+            block: pair("block").map(|(index, nodes)| BlockRequest { index, nodes }),
+            hash: pair("hash").map(|(index, nodes)| HashRequest { index, nodes }),
+            seek: pair("seek").map(|(bytes, padding)| SeekRequest { bytes, padding }),
+            upgrade: pair("upgrade").map(|(start, length)| UpgradeRequest { start, length }),
+            manifest: false,
+        };
+        assert_eq!(writer.prove(&request).ok().map(|proof| shape(&proof)), case.get("proof").cloned(), "{case}");
+    }
+}
+
+/// Returns the indices of a proof's nodes, part by part.
+fn shape(proof: &Proof) -> Value {
+    let parts = [
+        ("block", proof.block.as_ref().map(|block| &block.nodes)),
+        ("hash", proof.hash.as_ref().map(|hash| &hash.nodes)),
+        ("seek", proof.seek.as_ref().map(|seek| &seek.nodes)),
+        ("upgrade", proof.upgrade.as_ref().map(|upgrade| &upgrade.nodes)),
+        ("additional", proof.upgrade.as_ref().map(|upgrade| &upgrade.additional_nodes)),
+    ];
+    let indices = |nodes: &Vec<Node>| nodes.iter().map(|node| node.index).collect();
+    parts.into_iter().filter_map(|(part, nodes)| Some((part.to_owned(), indices(nodes?)))).collect::<Map<_, _>>().into()
 }
 
 fn lists(proof: &mut Proof) -> Vec<&mut Vec<Node>> {

@@ -1,6 +1,6 @@
 //! Trees, tree hashes and signatures are those of npm hypercore (vectors/tree.json).
 
-#![allow(clippy::unwrap_used)] // helpers of tests
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Channels between two ends: they pair, refuse, end, and use their ids again; and what a peer may not do.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use anypath_replicate::mux::{Channel, CloseReason, Event, Misbehaviour, Mux, MuxError, Protocol, SendError};
 use bytes::Bytes;

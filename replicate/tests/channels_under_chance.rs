@@ -1,5 +1,5 @@
 //! Channels under random interleavings and random bytes: order holds, and nothing that arrives makes a panic.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::{BTreeMap, VecDeque};
 

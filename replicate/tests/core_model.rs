@@ -279,6 +279,11 @@ fn only_higher_forks_and_unchanged_cores_are_adopted() {
     assert!(matches!(reader.adopt(unfinished), Err(VerifyError::Stale)));
     let mut late = Reorg::start(&reader, whole(&writer)).unwrap();
     let hash = late.next_request();
+    let top = HashRequest { index: 7, nodes: 0 };
+    let mut bare = writer.prove(&Request { hash: Some(top), ..Request::default() }).unwrap();
+    bare.hash.as_mut().unwrap().nodes[0].size = u64::MAX;
+    assert!(matches!(late.accept(&reader, &bare), Err(VerifyError::InvalidOperation)));
+    assert!(reader.node(u64::MAX).unwrap().is_none());
     reorganise(&mut reader, &writer, 3, 10);
     let proof = writer.prove(&Request { hash, ..Request::default() }).unwrap();
     assert!(matches!(late.accept(&reader, &proof), Err(VerifyError::Stale)));
@@ -298,6 +303,14 @@ fn two_signed_trees_of_one_fork_are_a_conflict() {
     let mut forged = whole(&third);
     forged.upgrade.as_mut().unwrap().signature[9] ^= 1;
     assert!(reader.conflicts(forged).is_err());
+    let mut shifted = one.prove(&Request { upgrade: upgrade(0, 9), ..Request::default() }).unwrap();
+    (shifted.upgrade.as_mut().unwrap().start, shifted.upgrade.as_mut().unwrap().length) = (1, 8);
+    assert!(matches!(reader.conflicts(shifted), Err(VerifyError::InvalidProof)));
+    let mut resized = one.prove(&Request { upgrade: upgrade(0, 4), ..Request::default() }).unwrap();
+    let parts = resized.upgrade.as_mut().unwrap();
+    (parts.nodes[0].size, parts.additional_nodes[0].size) =
+        (parts.nodes[0].size + 1, parts.additional_nodes[0].size - 1);
+    assert!(!reader.conflicts(resized).unwrap());
     reader.freeze();
     one.append(&blocks("one", 9..10)).unwrap();
     let asked = Request { upgrade: upgrade(9, 1), ..Request::default() };

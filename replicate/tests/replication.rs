@@ -1,4 +1,5 @@
 //! Cores between replicators that are wired together without sockets.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ fn a_truncated_core_is_followed_at_any_depth() {
         link.settle(&mut writer, &mut reader);
         assert_eq!(reader.core(copy).fork(), 1, "kept {kept}");
         assert_same(&writer, core, &reader, copy, 0..kept + 2);
-        let truncated = link.events.iter().any(|event| *event == Event::Truncated { core: copy, kept });
+        let truncated = link.events.contains(&Event::Truncated { core: copy, kept });
         assert!(truncated, "kept {kept}: {:?}", link.events);
     }
 }
@@ -91,6 +92,24 @@ fn a_peer_that_vanishes_is_replaced_by_another() {
     reader.disconnect(link.right).unwrap();
     Link::new(&mut writer, &mut reader).settle(&mut writer, &mut reader);
     assert_same(&writer, core, &reader, copy, 0..200);
+}
+
+#[test]
+fn extension_messages_reach_who_listens_for_their_name() {
+    let (mut writer, core) = writer(1);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.want(copy, 0..1).unwrap();
+    reader.hear(copy, "chat");
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    for name in ["noise", "chat"] {
+        assert!(writer.say(core, link.left, name, Bytes::from_static(b"hello")));
+    }
+    link.settle(&mut writer, &mut reader);
+    let heard: Vec<_> = link.events.iter().filter(|event| matches!(event, Event::Extension { .. })).collect();
+    let (name, message) = (Bytes::from_static(b"chat"), Bytes::from_static(b"hello"));
+    assert_eq!(heard, [&Event::Extension { peer: link.right, core: copy, name, message }]);
 }
 
 fn writer(blocks: u64) -> (Replicator, CoreId) {

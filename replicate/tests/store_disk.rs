@@ -3,6 +3,7 @@
 //!
 //! Cases that need a second process start this very test program again, told by environment variables which part to
 //! play; without them that part returns at once.
+#![allow(clippy::disallowed_methods, reason = "a case starts this program again and tells it its part")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::env;
@@ -329,6 +330,26 @@ fn thousands_of_cores_are_four_files_and_little_else() {
     assert_eq!(files.len(), 4);
     let bytes_a_core = files.iter().sum::<u64>() / 4000;
     assert!(bytes_a_core < 2048, "{bytes_a_core} bytes a core");
+}
+
+#[test]
+fn readers_see_whole_batches_while_others_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+    store.commit(batch(0)).unwrap();
+    let last = || u64::from_le_bytes(store.head(&CORE).unwrap().unwrap().try_into().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while last() < 299 {
+                    let index = (last() + 1) * STEP - 1;
+                    assert_eq!(store.block(&CORE, index).unwrap().unwrap(), block(index));
+                    assert!(store.node(&CORE, 2 * index).unwrap().is_some());
+                }
+            });
+        }
+        (1..300).for_each(|n| store.commit(batch(n)).unwrap());
+    });
 }
 
 #[test]

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anypath_replicate::replicator;
+use anypath_replicate::replicator::{self, PeerId};
 use anypath_transports::DialError;
 use anypath_wire::{Address, PublicKey};
 
 use crate::ConnectionError;
-
-use anypath_replicate::replicator::PeerId;
 
 /// What happened.
 #[derive(Debug, Clone)]

@@ -7,7 +7,47 @@
 //! ```
 //!
 //! The engine thread alone touches cores and store; the two tasks of a connection do its encryption. So
-//! decrypting, verifying and storing overlap, and nothing here is locked.
+//! decrypting, verifying and storing overlap, and the replicator needs no lock.
+//!
+//! Two nodes of one process; with `Tcp` and `DiskStore` instead it is `examples/fetch_core.rs`:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use anypath_replicate::core::{Manifest, Signer};
+//! use anypath_replicate::store::MemoryStore;
+//! use anypath_swarm::{Config, Node};
+//! use anypath_transports::Memory;
+//! use anypath_wire::KeyPair;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let network = Memory::new();
+//! let node = |seed| {
+//!     let (identity, store) = (KeyPair::from_seed(&[seed; 32]), Arc::new(MemoryStore::default()));
+//!     Node::start(Config { identity, store, transports: vec![Arc::new(network.clone())] })
+//! };
+//! let (writer, reader) = (node(1)?, node(2)?);
+//!
+//! let pair = KeyPair::from_seed(&[3; 32]);
+//! let manifest = Manifest::single(Signer::new(pair.public()));
+//! let key = manifest.key();
+//! let core = writer.call(move |replicator| replicator.open_writable(manifest, pair)).await??;
+//! writer.call(move |replicator| replicator.append(core, &["a block".into()])).await??;
+//! writer.listen(&"memory://writer:1".parse()?).await?;
+//!
+//! let mut events = reader.subscribe();
+//! let copy = reader.call(move |replicator| replicator.open(&key)).await??;
+//! reader.call(move |replicator| replicator.want(copy, 0..u64::MAX)).await??;
+//! reader.connect("memory://writer:1".parse()?);
+//! while reader.read(move |replicator| replicator.core(copy).contiguous_length()).await? == 0 {
+//!     events.recv().await?;
+//! }
+//! let block = reader.read(move |replicator| replicator.core(copy).block(0)).await??;
+//! assert_eq!(block.as_deref(), Some(&b"a block"[..]));
+//! # Ok(())
+//! # }
+//! ```
 
 mod connection;
 mod engine;
@@ -17,5 +57,5 @@ mod node;
 
 pub use connection::ConnectionError;
 pub use engine::Stopped;
-pub use event::{Event, PeerInfo};
+pub use event::{Event, PeerInfo, Unreachable};
 pub use node::{Config, Node};

@@ -2,6 +2,25 @@
 //!
 //! The only room that opens peers' sockets. What travels in the streams, and whether it is private, is no concern
 //! of this room; nor is choosing between transports or trying again.
+//!
+//! ```
+//! use anypath_transports::{Memory, Transport};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let network = Memory::new();
+//! let mut listener = network.listen(&"memory://here:1".parse()?).await?;
+//! let mut dialled = network.dial(&listener.address()).await?;
+//! let mut accepted = listener.accept().await?;
+//!
+//! dialled.writer.write_all(b"hello").await?;
+//! let mut hello = [0; 5];
+//! accepted.reader.read_exact(&mut hello).await?;
+//! assert_eq!(&hello, b"hello");
+//! # Ok(())
+//! # }
+//! ```
 
 mod conn;
 mod error;

@@ -1,5 +1,5 @@
 //! What every transport promises, asked of each of them in the same words.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

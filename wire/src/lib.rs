@@ -2,6 +2,21 @@
 //!
 //! Everything here is pure: no clock, no socket, no file, no randomness of its own.
 //! Two other rooms must need a thing before it may live here.
+//!
+//! ```
+//! use anypath_wire::{Decoder, Encode, KeyPair, Link};
+//!
+//! let key = KeyPair::from_seed(&[7; 32]).public();
+//! let link: Link = format!("hyper://{key}?via=tcp://192.0.2.7:3282").parse()?;
+//! assert_eq!((link.key, link.via[0].port), (key, 3282));
+//!
+//! let mut message = Vec::new();
+//! message.uint(3282);
+//! message.string("topic");
+//! let mut decoder = Decoder::new(&message);
+//! assert_eq!((decoder.uint()?, decoder.string()?), (3282, "topic"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod base32;
 mod codec;

@@ -8,10 +8,11 @@ use thiserror::Error;
 
 use crate::{InvalidKeyText, PublicKey};
 
-/// A drive's key and where it may be found: `hyper://<z-base-32 key>[?via=ADDRESS…][#encryption=<z-base-32>]`.
+/// A drive's key and where it may be found: `hyper://<z-base-32 key>[?via=ADDRESS[&via=ADDRESS…]]`.
 ///
 /// Read from a bare key (52 characters of z-base-32 or 64 of hexadecimal) as well. Hints with a scheme that
-/// nothing here dials are kept: another version may know it.
+/// nothing here dials are kept: another version may know it. A fragment is refused by its name (`#encryption=…` is
+/// one): whoever wrote it wants something that is not known here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// The drive.

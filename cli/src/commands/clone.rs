@@ -13,7 +13,7 @@ use crate::args::Clone;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Restored, Target, Written, restore};
 use crate::node::{RemoteDrive, VersionGone};
-use crate::{Event, Exit, Failure, Interrupt, Report};
+use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 
 /// Clones a drive into a folder.
 ///
@@ -41,22 +41,35 @@ fn clone_into(
 ) -> Result<Exit> {
     let place = place_for(store, folder)?;
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
-    check_target(args, &target, &place.written(folder), folder)?;
+    check_target(args, &target, &place, folder)?;
     Session::open(place, report, interrupt)?
         .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
-/// Refuses a folder with contents that no clone of this drive made.
-fn check_target(args: &Clone, target: &Target, journal: &Path, folder: &Path) -> Result<()> {
-    let ours = Written::header(journal).is_some_and(|header| header.drive == args.link.key.to_string());
-    if args.force || ours || target.is_empty().with_context(|| format!("cannot list {}", folder.display()))? {
+/// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.
+fn check_target(args: &Clone, target: &Target, place: &Place, folder: &Path) -> Result<()> {
+    let refuse = |code, why: &str| Err(Failure::new(code, format!("{} {why}", folder.display())).into());
+    if place.path().starts_with(folder) {
+        return refuse("store_in_target", "holds the store: name a store outside of it with --store");
+    }
+    let drive = Written::header(&place.written(folder)).map(|header| header.drive);
+    if args.force || drive.as_ref() == Some(&args.link.key.to_string()) {
         return Ok(());
     }
-    let message = format!(
-        "{} is not empty and was not made by cloning this drive: choose another folder, or --force to write into it",
-        folder.display()
-    );
-    Err(Failure::new("target_not_empty", message).into())
+    if target.is_empty().with_context(|| format!("cannot list {}", folder.display()))? {
+        return Ok(());
+    }
+    match drive {
+        Some(_) => {
+            let why = "was cloned from another drive: choose another folder, or --force to write this one over it";
+            refuse("target_of_another", why)
+        }
+        None => {
+            let why = "is not empty and was not made by cloning this drive: choose another folder, or --force to \
+                write into it";
+            refuse("target_not_empty", why)
+        }
+    }
 }
 
 fn fetch(

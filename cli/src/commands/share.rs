@@ -35,6 +35,8 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     let store = session.place.path();
     let bring = |drive: &mut OwnDrive, seen: &mut Seen| import(folder, store, drive, seen, report, interrupt);
 
+    // The watch starts first, so that no change falls between it and the import.
+    let watch = args.watch.then(|| Watch::new(folder, store));
     let imported = bring(&mut drive, &mut seen)?;
     session.connect(&args.network.via);
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
@@ -44,8 +46,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
         report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes });
     };
     tell(&imported);
-    if args.watch {
-        let watch = Watch::new(folder, store);
+    if let Some(watch) = watch {
         while watch.wait(interrupt).is_ok() {
             let again = bring(&mut drive, &mut seen)?;
             if again.put + again.deleted > 0 {

@@ -5,7 +5,8 @@
 
 pub mod drive;
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod both_ways;
 mod entries;
 mod fingerprint;
@@ -13,7 +14,8 @@ mod import;
 #[cfg(test)]
 mod memory;
 mod name;
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod path_safety;
 mod problem;
 mod restore;

@@ -208,7 +208,8 @@ fn special(_: FileType) -> &'static str {
     "special file"
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;

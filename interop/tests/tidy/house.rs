@@ -37,7 +37,6 @@ const PINNED: &[&str] = &[
 const WITHOUT_DEFAULTS: &[(&str, &str)] = &[
     ("tokio", "each room names what it uses of the runtime"),
     ("ed25519-dalek", "keys are made from entropy that is an argument"),
-    ("proptest", "its forks and timeouts need processes"),
 ];
 
 /// Crates that never enter, not even through others; deny.toml says the same to those who have cargo-deny.

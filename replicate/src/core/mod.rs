@@ -13,6 +13,7 @@ mod accept;
 mod append;
 mod bitfield;
 mod cache;
+mod encryption;
 mod error;
 pub mod flat_tree;
 mod manifest;
@@ -36,6 +37,7 @@ use anypath_wire::{DiscoveryKey, KeyPair, PublicKey};
 
 pub use accept::Accepted;
 pub use bitfield::{Bitfield, Words};
+pub use encryption::Encryption;
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
@@ -248,6 +250,9 @@ impl Core {
 
     /// Returns a tree node, if it is known here.
     pub fn node(&self, index: u64) -> Result<Option<Node>, StoreError> {
+        if index > flat_tree::INDEX_MAX {
+            return Ok(None);
+        }
         match self.staged.node(index) {
             Found::Here(node) => Ok(Some(node)),
             Found::Gone => Ok(None),

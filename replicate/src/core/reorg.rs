@@ -115,6 +115,9 @@ impl Reorg {
         let Some(diff) = self.diff.filter(|_| self.want.is_some()) else { return Ok(()) };
         let mut nodes = Vec::new();
         let top = follow_paths(proof, &mut nodes)?.ok_or(VerifyError::InvalidOperation)?;
+        if !top.computed {
+            return Err(VerifyError::InvalidOperation);
+        }
         if top.node.index != diff.index || top.node.hash != diff.hash {
             return Err(VerifyError::InvalidChecksum);
         }
@@ -183,7 +186,8 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn verify(core: &Core, proof: Proof) -> Result<Self, VerifyError> {
         check_bounds(&proof)?;
-        let Some(upgrade) = &proof.upgrade else { return Err(VerifyError::InvalidProof) };
+        let upgrade = proof.upgrade.as_ref().filter(|upgrade| upgrade.start == 0);
+        let upgrade = upgrade.ok_or(VerifyError::InvalidProof)?;
         let authority = core.authority_for(proof.manifest.as_ref())?;
         let (mut nodes, mut paths) = (Vec::new(), Vec::new());
         let mut top = follow_paths(&proof, &mut paths)?.map(|top| top.node);

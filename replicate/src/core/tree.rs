@@ -47,7 +47,7 @@ impl Tree {
             return Err(VerifyError::InvalidOperation);
         }
         self.length += flat_tree::leaves(node.index);
-        self.byte_length = self.byte_length.checked_add(node.size).ok_or(VerifyError::InvalidOperation)?;
+        self.byte_length = sum(self.byte_length, node.size)?;
         nodes.push(node);
         let mut root = node;
         while let Some(left) = self.roots.pop_if(|left| left.index == flat_tree::sibling(root.index)) {
@@ -75,7 +75,7 @@ pub fn leaf(block: u64, value: &[u8]) -> Node {
 /// If their sizes add up to more than can be counted.
 pub fn parent(a: &Node, b: &Node) -> Result<Node, VerifyError> {
     let (left, right) = if a.index < b.index { (a, b) } else { (b, a) };
-    let size = a.size.checked_add(b.size).filter(|size| *size <= SIZE_MAX).ok_or(VerifyError::InvalidOperation)?;
+    let size = sum(a.size, b.size)?;
     let mut message = [1; 73];
     message[1..9].copy_from_slice(&size.to_le_bytes());
     message[9..41].copy_from_slice(&left.hash);
@@ -93,6 +93,10 @@ pub fn tree_hash(roots: &[Node]) -> Hash {
         message.extend_from_slice(&root.size.to_le_bytes());
     }
     hash_all(&[&message])
+}
+
+fn sum(a: u64, b: u64) -> Result<u64, VerifyError> {
+    a.checked_add(b).filter(|sum| *sum <= SIZE_MAX).ok_or(VerifyError::InvalidOperation)
 }
 
 /// Most blocks a core can have: what JavaScript can count.

@@ -6,7 +6,7 @@
 use std::slice::Iter;
 
 use super::manifest::Prologue;
-use super::tree::{LENGTH_MAX, Tree, leaf, parent, tree_hash};
+use super::tree::{LENGTH_MAX, Tree, leaf, parent};
 use super::{VerifyError, flat_tree};
 use crate::{Node, Proof, Request, UpgradeProof};
 
@@ -99,11 +99,6 @@ pub(super) fn target(upgrade: &UpgradeProof) -> u64 {
     let last = upgrade.additional_nodes.last().filter(|node| node.index <= flat_tree::INDEX_MAX);
     let length = last.map_or(0, |node| flat_tree::last_leaf(node.index) / 2 + 1);
     length.max(upgrade.start + upgrade.length)
-}
-
-/// Returns the hash of the tree at `start + length` if the proof starts at 0 and lists its roots.
-pub(super) fn hash_at_target(upgrade: &UpgradeProof) -> anypath_wire::Hash {
-    tree_hash(&upgrade.nodes)
 }
 
 /// Hashes upward from a node along its siblings; `extra` must be one of them.

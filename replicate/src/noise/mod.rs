@@ -17,7 +17,9 @@ mod handshake;
 mod seal;
 mod secretstream;
 pub mod suite;
+mod unordered;
 
 pub use frames::{FRAME_BYTES_MAX, FrameTooLong, Frames};
 pub use handshake::{HANDSHAKE_BYTES_MAX, HandshakeError, NoiseHandshake, XxHandshake};
 pub use seal::{HEADER_FRAME_BYTES, OpenError, Opener, SealError, Sealer, TEXT_BYTES_MAX};
+pub use unordered::Unordered;

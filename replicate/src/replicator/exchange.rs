@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use anypath_wire::PublicKey;
+use bytes::Bytes;
 use thiserror::Error;
 
 use super::PeerId;
@@ -34,6 +35,8 @@ pub(super) struct Exchange {
     pub(super) dropped: Option<(u64, u64)>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
+    /// Names of extension messages that somebody here wants to hear.
+    pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
     ready: BTreeSet<PeerId>,
     pub(super) events: VecDeque<ExchangeEvent>,
@@ -58,6 +61,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
+    /// A peer sent an extension message of a name that is listened for.
+    Extension { peer: PeerId, name: Bytes, message: Bytes },
     /// A peer sent data that does not verify and is asked nothing more about this core.
     Refused(PeerId, Misbehaviour),
 }
@@ -113,6 +118,7 @@ impl Exchange {
             gained: Ranges::default(),
             dropped: None,
             told,
+            extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
         }
@@ -176,7 +182,7 @@ impl Exchange {
             Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),
             Message::Bitfield(bitfield) => self.handle_bitfield(id, &bitfield)?,
             Message::Range(range) => self.handle_range(id, range)?,
-            Message::Extension { .. } => {}
+            Message::Extension { name, message } => self.handle_extension(id, name, message),
         }
         Ok(())
     }

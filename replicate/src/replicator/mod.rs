@@ -14,6 +14,7 @@
 
 mod answers;
 mod exchange;
+mod extension;
 mod fetch;
 mod heads;
 mod link;
@@ -101,6 +102,17 @@ pub enum Event {
         core: CoreId,
         /// How many blocks are left of the old ones.
         kept: u64,
+    },
+    /// A peer sent an extension message that was asked for with [`Replicator::hear`].
+    Extension {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+        /// Its name.
+        name: Bytes,
+        /// What it says.
+        message: Bytes,
     },
     /// A peer sent data of this core that does not verify; it is asked for nothing more of it.
     Refused {
@@ -234,6 +246,18 @@ impl Replicator {
     pub fn want_nothing(&mut self, id: CoreId) {
         self.exchange_mut(id).want_nothing();
         self.spread_ready(id);
+    }
+
+    /// Tells the application of extension messages of this name from now on; others are dropped.
+    pub fn hear(&mut self, id: CoreId, name: &str) {
+        self.exchange_mut(id).hear(name);
+    }
+
+    /// Sends an extension message to a peer; returns false if it does not share the core or does not read.
+    pub fn say(&mut self, id: CoreId, peer: PeerId, name: &str, message: Bytes) -> bool {
+        let said = self.exchange_mut(id).say(peer, name, message);
+        self.spread_ready(id);
+        said
     }
 
     /// Returns what each peer that shares a core says of it.
@@ -444,6 +468,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));
     }

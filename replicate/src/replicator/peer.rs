@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::ranges::Ranges;
 use super::remote_blocks::RemoteBlocks;
 use super::wants::RemoteWants;
@@ -55,6 +57,8 @@ pub(super) struct Peer {
     pub(super) regions: VecDeque<(u64, u64)>,
     /// Its requests that wait for an answer.
     pub(super) serving: VecDeque<Asked>,
+    /// The name its next extension messages go by, if it is one that is listened for.
+    pub(super) extension_heard: Option<Bytes>,
     /// How many of its requests could not be answered by anyone.
     pub(super) requests_invalid: u32,
     /// The length up to which it was told that we hold everything.
@@ -144,6 +148,7 @@ impl Peer {
             out: VecDeque::new(),
             regions: VecDeque::new(),
             serving: VecDeque::new(),
+            extension_heard: None,
             requests_invalid: 0,
             announced_whole: 0,
         }

@@ -10,7 +10,7 @@ use anypath_wire::DiscoveryKey;
 use super::{Batch, CoreChanges, Page, Store, StoreError, is_blank, last_leaf};
 use crate::Node;
 
-/// Keeps everything in maps; forgets it when dropped.
+/// Keeps everything in maps, blocks as the very slices it was given; forgets it when dropped.
 #[derive(Debug, Default)]
 pub struct MemoryStore(RwLock<State>);
 

@@ -113,19 +113,19 @@ impl Otherwise {
 
 impl Store for Otherwise {
     fn record(&self, _name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        unimplemented!("not measured")
+        unreachable!("not measured")
     }
 
     fn cores(&self) -> Result<Vec<DiscoveryKey>, StoreError> {
-        unimplemented!("not measured")
+        unreachable!("not measured")
     }
 
     fn info(&self, _core: &DiscoveryKey) -> Result<Option<Vec<u8>>, StoreError> {
-        unimplemented!("not measured")
+        unreachable!("not measured")
     }
 
     fn head(&self, _core: &DiscoveryKey) -> Result<Option<Vec<u8>>, StoreError> {
-        unimplemented!("not measured")
+        unreachable!("not measured")
     }
 
     fn node(&self, _core: &DiscoveryKey, index: u64) -> Result<Option<Node>, StoreError> {
@@ -144,7 +144,7 @@ impl Store for Otherwise {
     }
 
     fn bitfield(&self, _core: &DiscoveryKey) -> Result<Vec<(u64, Page)>, StoreError> {
-        unimplemented!("not measured")
+        unreachable!("not measured")
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use redb::{ReadableDatabase, WriteTransaction};
 
 use super::fault::Fault;
-use super::rows::View;
+use super::rows::{Standing, View};
 use super::{folder, rows};
 
 /// An open database. redb panics over some pages it cannot make sense of: that is damage, no reason to die.
@@ -37,6 +37,11 @@ impl Database {
             database.change(Lasting::Now, rows::create)?;
         }
         Ok(database)
+    }
+
+    /// Reads where the store stands.
+    pub(super) fn standing(&self) -> Result<Standing, Fault> {
+        sound(|| rows::standing(&self.opened()?.begin_read()?))
     }
 
     /// Reads what the changes so far have left.

@@ -24,7 +24,8 @@ impl Folder {
         create(path).map_err(fault)?;
         let mut lock = open_file(&path.join("lock")).map_err(fault)?;
         match lock.try_lock() {
-            Ok(()) => write_pid(&mut lock).map_err(fault)?,
+            // Only for the message others get: a full disk is no reason not to read what is there.
+            Ok(()) => drop(write_pid(&mut lock)),
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::InUse { path: path.to_owned(), pid: read_pid(&mut lock) });
             }

@@ -26,7 +26,8 @@
 //!   what an older journal left behind from being taken for a continuation. So a power cut costs whole batches from
 //!   the end, and only those not yet synced: [`Durability::Full`] syncs the block file before step 2 and the journal
 //!   after it, [`Durability::Relaxed`] leaves both to a thread that does it at most 50 ms (and the sync itself) later.
-//! * *A commit fails half-way*, for want of space, say. The journal is cut back to where it was.
+//! * *A commit fails half-way*, for want of space, say. The journal is cut back to where it was. A sync that failed once
+//!   fails every commit from then on, until the store is opened again.
 //!
 //! # What was considered instead
 //! * redb's own commits for every batch: a sync and scattered page writes each; see `benches/reports/store.md`.
@@ -127,7 +128,7 @@ impl DiskStore {
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self, StoreError> {
         let folder = Folder::open(path.as_ref())?;
         let database = Database::open(&folder.file(DATABASE), config.cache_bytes).map_err(folder.fault(DATABASE))?;
-        let standing = database.read(rows::standing).map_err(folder.fault(DATABASE))?;
+        let standing = database.standing().map_err(folder.fault(DATABASE))?;
         if standing.format > rows::FORMAT_KNOWN {
             let (path, found, known) = (path.as_ref().to_owned(), standing.format, rows::FORMAT_KNOWN);
             return Err(StoreError::TooNew { path, found, known });
@@ -137,7 +138,7 @@ impl DiskStore {
         let standing = replay(&database, &blocks, &journal, standing).map_err(folder.fault(DATABASE))?;
         blocks.check_length(standing.blocks_end).map_err(folder.fault(BLOCKS))?;
         folder.sync()?;
-        let files = Arc::new(Files { blocks, journal });
+        let files = Arc::new(Files::new(blocks, journal));
         let syncer = match config.durability {
             Durability::Relaxed => Some(Syncer::start(files.clone()).map_err(folder.failure(BLOCKS))?),
             Durability::Full => None,
@@ -164,7 +165,7 @@ impl DiskStore {
 
     /// Empties the journal into the database, for good.
     fn checkpoint(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        self.files.blocks.sync().map_err(self.folder.failure(BLOCKS))?;
+        self.files.sync_blocks().map_err(self.folder.failure(BLOCKS))?;
         self.database.change(Lasting::Now, |_| Ok(())).map_err(self.folder.fault(DATABASE))?;
         self.files.journal.cut(0).map_err(self.folder.failure(JOURNAL))?;
         (writer.journal_end, writer.blocks_bytes) = (0, 0);
@@ -190,12 +191,12 @@ impl DiskStore {
     /// Writes the batch to the journal, and returns the new end of that. After a failure nothing is left of it.
     fn write_journal(&self, placed: &Placed, end: u64) -> Result<u64, StoreError> {
         if self.syncer.is_none() && placed.blocks.bytes > 0 {
-            self.files.blocks.sync().map_err(self.folder.failure(BLOCKS))?;
+            self.files.sync_blocks().map_err(self.folder.failure(BLOCKS))?;
         }
         let journal = &self.files.journal;
         let append = || -> io::Result<u64> {
             let after = journal.append(end, placed)?;
-            self.syncer.as_ref().map_or_else(|| journal.sync(), Syncer::mark)?;
+            self.syncer.as_ref().map_or_else(|| self.files.sync_journal(), Syncer::mark)?;
             Ok(after)
         };
         append().or_else(|error| journal.cut(end).and(Err(error))).map_err(self.folder.failure(JOURNAL))

@@ -91,9 +91,10 @@ impl Standing {
     }
 }
 
-/// Reads where the store stands.
-pub(super) fn standing(view: &View) -> Result<Standing, Fault> {
-    let number = |name| view.numbers.get(name)?.map(|number| number.value()).ok_or(Fault::Row("numbers"));
+/// Reads where the store stands, and needs no other table for it: they may be of a newer format.
+pub(super) fn standing(transaction: &ReadTransaction) -> Result<Standing, Fault> {
+    let numbers = transaction.open_table(NUMBERS)?;
+    let number = |name| numbers.get(name)?.map(|number| number.value()).ok_or(Fault::Row("numbers"));
     Ok(Standing { format: number(FORMAT)?, sequence: number(SEQUENCE)?, blocks_end: number(BLOCKS_END)? })
 }
 
@@ -133,9 +134,8 @@ pub(super) fn trimmed(page: &[u8; PAGE_BYTES]) -> &[u8] {
     &page[..bytes]
 }
 
-/// Every table, as one change left it.
+/// What there is to read, as one change left it.
 pub(super) struct View {
-    numbers: ReadOnlyTable<&'static str, u64>,
     /// Rows of the store's owner.
     pub(super) records: ReadOnlyTable<&'static str, &'static [u8]>,
     /// Each core's number.
@@ -156,7 +156,6 @@ impl View {
     /// Opens the tables.
     pub(super) fn open(transaction: &ReadTransaction) -> Result<Self, Fault> {
         Ok(Self {
-            numbers: transaction.open_table(NUMBERS)?,
             records: transaction.open_table(RECORDS)?,
             cores: transaction.open_table(CORES)?,
             infos: transaction.open_table(INFOS)?,
@@ -216,7 +215,7 @@ impl<'t> CoreTables<'t> {
             return Ok(number.value());
         }
         // Cores are never removed, so their count is free.
-        let number = u32::try_from(self.cores.len()?).unwrap_or(u32::MAX);
+        let number = u32::try_from(self.cores.len()?).map_err(|_| Fault::Row("cores"))?;
         self.cores.insert(&core.0, number)?;
         Ok(number)
     }

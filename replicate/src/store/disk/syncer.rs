@@ -1,7 +1,7 @@
 //! Makes what was written outlive a power cut, a moment later and off the way of those who write.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,17 +15,42 @@ pub(super) struct Files {
     pub(super) blocks: BlockFile,
     /// The batches.
     pub(super) journal: Journal,
+    /// Why a sync failed. The system says so once and forgets what it could not write, so we must not.
+    failed: OnceLock<io::ErrorKind>,
 }
 
 impl Files {
-    /// Waits until everything written before is on the disk; blocks first, as the journal names them.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.blocks.sync()?;
-        self.journal.sync()
+    /// Takes both.
+    pub(super) fn new(blocks: BlockFile, journal: Journal) -> Self {
+        Self { blocks, journal, failed: OnceLock::new() }
+    }
+
+    /// Waits until all blocks written before are on the disk.
+    pub(super) fn sync_blocks(&self) -> io::Result<()> {
+        self.sound()?;
+        self.remember(self.blocks.sync())
+    }
+
+    /// Waits until all batches written before are on the disk.
+    pub(super) fn sync_journal(&self) -> io::Result<()> {
+        self.sound()?;
+        self.remember(self.journal.sync())
+    }
+
+    /// Fails if a sync ever failed: the disk may have lost something that was announced, so nothing more is taken.
+    fn sound(&self) -> io::Result<()> {
+        self.failed.get().map_or(Ok(()), |kind| Err((*kind).into()))
+    }
+
+    fn remember(&self, synced: io::Result<()>) -> io::Result<()> {
+        synced.inspect_err(|error| {
+            tracing::error!(%error, "cannot sync the store");
+            self.failed.get_or_init(|| error.kind());
+        })
     }
 }
 
-/// A thread that syncs the files some time after it is told of a change; ends when dropped.
+/// A thread, the only one of this room, that syncs the files some time after it is told of a change; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<Shared>,
@@ -43,7 +68,6 @@ struct Shared {
 struct State {
     dirty: bool,
     stopped: bool,
-    failed: Option<io::ErrorKind>,
 }
 
 impl Syncer {
@@ -58,12 +82,10 @@ impl Syncer {
     /// Says that something was written.
     ///
     /// # Errors
-    /// If an earlier sync failed: the disk may have lost something that was announced, so nothing more is taken.
+    /// If an earlier sync failed.
     pub(super) fn mark(&self) -> io::Result<()> {
+        self.shared.files.sound()?;
         let mut state = self.shared.lock();
-        if let Some(kind) = state.failed {
-            return Err(kind.into());
-        }
         if !state.dirty {
             state.dirty = true;
             self.shared.changed.notify_one();
@@ -90,10 +112,8 @@ impl Shared {
 
     fn run(&self) {
         while self.wait() {
-            if let Err(error) = self.files.sync() {
-                tracing::error!(%error, "cannot sync the store");
-                self.lock().failed = Some(error.kind());
-            }
+            // Blocks first, as the journal names them. A failure is remembered for the next commit.
+            let _ = self.files.sync_blocks().and_then(|()| self.files.sync_journal());
         }
     }
 
