@@ -98,7 +98,7 @@ fn fetch(
         };
         let Restored { files, bytes, problems, .. } = restored;
         let seconds = started.elapsed().as_secs_f64();
-        report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport() });
+        report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport(), problems });
         if !args.live {
             return Ok(if problems == 0 { Exit::Done } else { Exit::Failed });
         }

@@ -12,7 +12,7 @@ use super::share::listen_at;
 use crate::args::Seed;
 use crate::folder::drive::Version;
 use crate::node::{Kept, RemoteDrive};
-use crate::{Event, Exit, Interrupt, Place, Report};
+use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 
 /// Seeds drives until interrupted.
 ///
@@ -42,7 +42,8 @@ fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, int
                 tell_progress(&kept, report);
                 if let Some((files, bytes)) = unless(interrupt, count_if_whole(&mut drives, &kept))?.flatten() {
                     let seconds = started.elapsed().as_secs_f64();
-                    report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport() });
+                    let transport = session.reach.transport();
+                    report.event(&Event::Done { files, bytes, seconds, transport, problems: 0 });
                     told = versions;
                 }
             } else {
@@ -51,7 +52,7 @@ fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, int
         }
         unless(interrupt, waiter.pause())?;
     }
-    Ok(Exit::Interrupted)
+    Err(Interrupted.into())
 }
 
 /// An interruption is how seeding ends, and no error.

@@ -13,6 +13,7 @@ use anypath_transports::{Tcp, Transport};
 use anypath_wire::{Address, KeyPair, ListenAt};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
 
 use crate::node::{Reach, Waiter};
 use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report};
@@ -27,6 +28,7 @@ pub(super) struct Session {
     pub primary: PrimaryKey,
     node: Arc<Node>,
     runtime: Runtime,
+    reporter: JoinHandle<()>,
     interrupt: Interrupt,
 }
 
@@ -46,7 +48,7 @@ impl Session {
         let reach = Reach::default();
         let mut events = node.subscribe();
         let (told, reported) = (reach.clone(), report.clone());
-        runtime.spawn(async move {
+        let reporter = runtime.spawn(async move {
             loop {
                 match events.recv().await {
                     Ok(event) => {
@@ -59,7 +61,7 @@ impl Session {
             }
         });
         let (node, primary) = (Arc::new(node), PrimaryKey(keys.primary));
-        Ok(Self { place, reach, primary, node, runtime, interrupt: interrupt.clone() })
+        Ok(Self { place, reach, primary, node, runtime, reporter, interrupt: interrupt.clone() })
     }
 
     /// Returns a way to wait for the node.
@@ -105,9 +107,10 @@ impl Session {
         outcome
     }
 
-    /// Ends all connections properly and closes the store.
+    /// Ends all connections properly, without telling of each, and closes the store.
     fn close(self) -> Result<()> {
-        let Self { node, runtime, .. } = self;
+        let Self { node, runtime, reporter, .. } = self;
+        reporter.abort();
         let outcome = runtime.block_on(node.stop());
         runtime.shutdown_timeout(Duration::from_secs(1));
         Ok(outcome?)
@@ -131,6 +134,9 @@ fn tell(event: &NodeEvent, reach: &Reach, report: &Report) {
             via: &info.address.to_string(),
             ms: u64::try_from(info.took.as_millis()).unwrap_or(u64::MAX),
         }),
+        NodeEvent::Unreachable { address, error } if reach.is_news(address, &error.to_string()) => {
+            report.event(&Event::Unreachable { address: &address.to_string(), reason: &error.to_string() });
+        }
         NodeEvent::Disconnected { peer, error } => {
             let reason = error.as_ref().map_or_else(|| "the connection was ended".to_owned(), ToString::to_string);
             if let Some(info) = reach.peer(*peer) {

@@ -14,7 +14,7 @@ use crate::args::Share;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
 use crate::node::OwnDrive;
-use crate::{Event, Exit, Failure, Interrupt, LISTEN_DEFAULT, Report, Watch};
+use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report, Watch};
 
 /// Shares a folder until interrupted.
 ///
@@ -58,7 +58,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     while !interrupt.is_asked() {
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
-    Ok(Exit::Interrupted)
+    Err(Interrupted.into())
 }
 
 /// Returns the folder's canonical path, or a sentence on why it is none.

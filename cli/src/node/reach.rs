@@ -63,6 +63,11 @@ impl Reach {
         self.state().peers.get(&peer).cloned()
     }
 
+    /// Returns whether an address fails for another reason than it did before.
+    pub(crate) fn is_news(&self, address: &Address, reason: &str) -> bool {
+        self.state().dialled.get(address).is_none_or(|known| known.as_deref() != Some(reason))
+    }
+
     /// Returns the transport of the peer that shared a core with us last.
     pub(crate) fn transport(&self) -> Option<&'static str> {
         self.state().carried
