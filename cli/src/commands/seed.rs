@@ -65,7 +65,10 @@ fn unless<T>(interrupt: &Interrupt, outcome: Result<T>) -> Result<Option<T>> {
 
 fn tell_progress(kept: &[Kept], report: &Report) {
     let sum = |bytes: fn(&Kept) -> u64| kept.iter().map(bytes).fold(0, u64::saturating_add);
-    report.progress(sum(|kept| kept.held), sum(|kept| kept.total), 0);
+    let total = sum(|kept| kept.total);
+    if total > 0 {
+        report.progress(sum(|kept| kept.held), total, 0);
+    }
 }
 
 /// Returns files and bytes of all drives once all of them are here.
