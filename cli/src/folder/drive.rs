@@ -15,7 +15,7 @@ pub trait DriveSource {
     fn version(&self) -> Version;
     /// Returns up to `limit` entries in the order of their names' bytes, those after the name `after`.
     fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
-    /// Says which blobs are read next, so that they can be fetched in one go.
+    /// Says which blobs will be read, and that no others will, so that they can be fetched in one go.
     fn want(&mut self, blobs: &[BlobId]) -> Result<()>;
     /// Returns about how many bytes of each of these blobs are here and need not be fetched.
     fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>>;

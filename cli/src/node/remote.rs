@@ -277,7 +277,12 @@ impl DriveSource for RemoteDrive {
     fn want(&mut self, wanted: &[BlobId]) -> Result<()> {
         let blobs = self.contents()?;
         let ranges: Vec<_> = wanted.iter().map(BlobId::blocks).collect();
-        self.waiter.call(move |replicator| ranges.into_iter().try_for_each(|run| replicator.want(blobs, run)))??;
+        self.asked = None;
+        self.waiter.call(move |replicator| {
+            // What an earlier version wanted and this one does not is no longer of use.
+            replicator.want_nothing(blobs);
+            ranges.into_iter().try_for_each(|run| replicator.want(blobs, run))
+        })??;
         Ok(())
     }
 
