@@ -88,6 +88,12 @@ impl EngineHandle {
         receiver.await.map_err(|_| Stopped::new())
     }
 
+    /// Waits until the engine has ended.
+    pub(crate) async fn stopped(&self) -> Stopped {
+        self.jobs.closed().await;
+        Stopped::new()
+    }
+
     /// Returns whether the engine has ended.
     pub(crate) fn has_stopped(&self) -> bool {
         self.jobs.is_closed()

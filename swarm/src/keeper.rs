@@ -49,14 +49,20 @@ pub(crate) async fn keep_connected(node: Arc<Shared>, address: Address) {
         if node.engine.has_stopped() {
             return;
         }
-        sleep(RETRY_MIN.saturating_mul(1 << failures.min(RETRY_DOUBLINGS_MAX))).await;
+        tokio::select! {
+            () = sleep(RETRY_MIN.saturating_mul(1 << failures.min(RETRY_DOUBLINGS_MAX))) => {}
+            _ = node.engine.stopped() => return,
+        }
     }
 }
 
 async fn dial(node: &Arc<Shared>, address: &Address, started: Instant) -> Result<(), Unreachable> {
     let transport = node.transports.iter().find(|transport| transport.speaks(address));
     let transport = transport.ok_or_else(|| Unreachable::NoTransport(address.clone()))?;
-    let conn = transport.dial(address).await?;
+    let conn = tokio::select! {
+        conn = transport.dial(address) => conn?,
+        stopped = node.engine.stopped() => return Err(ConnectionError::from(stopped).into()),
+    };
     run(node, conn, address.clone(), started).await?;
     Ok(())
 }
@@ -67,7 +73,11 @@ async fn run(node: &Arc<Shared>, conn: Conn, address: Address, started: Instant)
     let incoming = conn.role == Role::Responder;
     let span = info_span!("connection", transport, %address, incoming);
     async {
-        let shaken = shake(conn, &node.identity).await?;
+        // Whoever has not proven anything yet does not hold up the end.
+        let shaken = tokio::select! {
+            shaken = shake(conn, &node.identity) => shaken?,
+            stopped = node.engine.stopped() => return Err(stopped.into()),
+        };
         let key = shaken.handshake.remote;
         let registered = shaken.register(&node.engine).await?;
         let peer = registered.peer;
