@@ -10,10 +10,12 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::PeerId;
+use super::announce::Changes;
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
-use crate::core::{Bitfield, Core};
+use super::seeks::Seeks;
+use crate::core::{Bitfield, Core, Position};
 use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
 use crate::store::StoreError;
 
@@ -23,16 +25,21 @@ pub(super) struct Exchange {
     pub(super) core: Core,
     /// Blocks somebody here wants.
     pub(super) goals: Ranges,
+    /// Whether somebody here wants to know every new head.
+    following: bool,
+    /// Byte positions somebody here looks for.
+    pub(super) seeks: Seeks,
     /// Blocks that are held or on their way.
     pub(super) taken: Bitfield,
     pub(super) peers: BTreeMap<PeerId, Peer>,
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
-    pub(super) reorganisation: Option<Reorganisation>,
-    /// Blocks gained since the last commit.
-    pub(super) gained: Ranges,
-    /// Blocks of the committed core that are no longer part of it, first and end.
-    pub(super) dropped: Option<(u64, u64)>,
+    /// Higher forks that peers told us of, by fork.
+    pub(super) reorganisations: BTreeMap<u64, Reorganisation>,
+    /// Changes since the last commit began.
+    pub(super) staged: Changes,
+    /// The changes that are being committed, and the head with them.
+    pub(super) handed: Option<(Changes, Head)>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
     /// Names of extension messages that somebody here wants to hear.
@@ -42,12 +49,14 @@ pub(super) struct Exchange {
     pub(super) events: VecDeque<ExchangeEvent>,
 }
 
-/// A fork and a length.
+/// What peers are told of a core's present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Head {
     pub(super) fork: u64,
     pub(super) length: u64,
     pub(super) manifest: bool,
+    /// How many blocks are held from the first on.
+    pub(super) contiguous: u64,
 }
 
 /// What happened to a core.
@@ -61,6 +70,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
+    /// A byte position that was looked for is found.
+    Sought { bytes: u64, at: Position },
     /// A peer sent an extension message of a name that is listened for.
     Extension { peer: PeerId, name: Bytes, message: Bytes },
     /// A peer sent data that does not verify and is asked nothing more about this core.
@@ -111,12 +122,14 @@ impl Exchange {
         Self {
             core,
             goals: Ranges::default(),
+            following: false,
+            seeks: Seeks::default(),
             taken,
             peers: BTreeMap::new(),
             upgrading: None,
-            reorganisation: None,
-            gained: Ranges::default(),
-            dropped: None,
+            reorganisations: BTreeMap::new(),
+            staged: Changes::default(),
+            handed: None,
             told,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -126,25 +139,49 @@ impl Exchange {
 
     /// Returns whether anybody here wants blocks or news of this core.
     pub(super) fn downloading(&self) -> bool {
-        !self.goals.is_empty()
+        self.following || !self.goals.is_empty() || !self.seeks.is_empty()
     }
 
     /// Adds blocks to what is wanted; an end of `u64::MAX` follows the core as it grows.
     pub(super) fn want(&mut self, run: Range<u64>) -> Result<(), StoreError> {
-        let fresh = !self.downloading();
         let start = run.start;
-        self.goals.add(run);
         self.peers.values_mut().for_each(|peer| peer.reconsider(start));
-        if fresh {
+        self.begin(|exchange| exchange.goals.add(run))
+    }
+
+    /// Wants to know every new head from now on.
+    pub(super) fn follow(&mut self) -> Result<(), StoreError> {
+        self.begin(|exchange| exchange.following = true)
+    }
+
+    /// Adds a goal, and asks for it.
+    pub(super) fn begin(&mut self, goal: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
+        let fresh = !self.downloading();
+        goal(self);
+        if fresh && self.downloading() {
             self.tell_all_sync();
         }
+        for id in self.peer_ids() {
+            self.follow_fork(id)?;
+        }
         self.refill_all()
+    }
+
+    /// Forgets blocks and no longer wants them.
+    pub(super) fn clear(&mut self, run: Range<u64>) {
+        let run = run.start..run.end.min(self.core.length());
+        self.core.clear(run.clone());
+        self.goals.remove(run.clone());
+        self.taken.clear_range(run.clone());
+        self.staged.clear(run);
     }
 
     /// Takes everything out of what is wanted; what is in flight still arrives.
     pub(super) fn want_nothing(&mut self) {
         if self.downloading() {
             self.goals = Ranges::default();
+            self.following = false;
+            self.seeks = Seeks::default();
             self.tell_all_sync();
         }
     }
@@ -164,6 +201,7 @@ impl Exchange {
         if self.upgrading == Some(id) {
             self.upgrading = None;
         }
+        self.seeks.give_back_all(id);
         self.lose_reorganiser(id)?;
         self.refill_all()
     }
@@ -172,9 +210,10 @@ impl Exchange {
     pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
         match message {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
-            Message::Request(asked) => {
-                self.handle_request(id, Asked { id: asked.id, fork: asked.fork, request: asked.request })?
-            }
+            Message::Request(asked) => self.handle_request(
+                id,
+                Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
+            )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
@@ -194,6 +233,7 @@ impl Exchange {
 
     /// Returns the next message for a peer: news, then requests, then answers to its own.
     pub(super) fn poll_message(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
+        self.judge(id);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
         if std::mem::take(&mut peer.searching) {
             self.refill(id)?;
@@ -209,6 +249,17 @@ impl Exchange {
             Some(message) => Ok(Some(message)),
             None => self.serve(id),
         }
+    }
+
+    /// Looks for blocks to ask a peer for as soon as it takes in requests: one search, however many messages led to it.
+    pub(super) fn search_later(&mut self, id: PeerId) {
+        self.peer(id, |peer| peer.searching = true);
+        self.mark_ready(id);
+    }
+
+    /// Returns whether the search for a block to ask a peer for is not over.
+    pub(super) fn is_searching(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.searching)
     }
 
     /// Says that the peer has something to send.
@@ -243,19 +294,23 @@ impl Exchange {
             peer.blocks.set_words(bitfield.start, bitfield.bytes.len() as u64 * 8, bitfield.words());
             peer.reconsider(bitfield.start);
         });
-        Ok(self.refill(id)?)
+        self.search_later(id);
+        Ok(())
     }
 
-    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), ExchangeError> {
+    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), Misbehaviour> {
         let end = checked_end(range.start, range.length)?;
         self.peer(id, |peer| {
             peer.blocks.set(range.start, end, !range.drop);
             peer.reconsider(range.start);
         });
-        if range.drop { Ok(()) } else { Ok(self.refill(id)?) }
+        if !range.drop {
+            self.search_later(id);
+        }
+        Ok(())
     }
 
-    fn tell_all_sync(&mut self) {
+    pub(super) fn tell_all_sync(&mut self) {
         self.peer_ids().into_iter().for_each(|id| self.tell_sync(id));
     }
 
@@ -284,7 +339,13 @@ impl Exchange {
 impl Head {
     /// Returns the head of a core, staged changes included.
     pub(super) fn of(core: &Core) -> Self {
-        Self { fork: core.fork(), length: core.length(), manifest: core.manifest().is_some() && !core.is_compat() }
+        let manifest = core.manifest().is_some() && !core.is_compat();
+        Self { fork: core.fork(), length: core.length(), manifest, contiguous: core.contiguous_length() }
+    }
+
+    /// Returns whether a sync would say something else.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (self.fork, self.length, self.manifest) != (other.fork, other.length, other.manifest)
     }
 }
 

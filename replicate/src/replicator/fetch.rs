@@ -21,7 +21,9 @@ impl Exchange {
         if !downloading || frozen || !self.peers.get(&id).is_some_and(Peer::answers) {
             return Ok(());
         }
+        self.judge(id);
         self.ask_upgrade(id);
+        self.ask_seeks(id)?;
         let Some(peer) = self.peers.get(&id) else { return Ok(()) };
         let head = Head::of(&self.core);
         if peer.remote.fork != head.fork {
@@ -56,8 +58,7 @@ impl Exchange {
             self.ask_region(id, free);
             held?;
         }
-        self.peer(id, |peer| peer.searching = true);
-        self.mark_ready(id);
+        self.search_later(id);
         None
     }
 
@@ -70,7 +71,7 @@ impl Exchange {
             peer.expected.insert(node);
         });
         let request = Request { block: Some(block), ..Request::default() };
-        peer.ask(Pending { fork, request, predicted: nodes < missing });
+        peer.ask(Pending { predicted: nodes < missing, ..Pending::new(fork, request) });
         peer.cursor = index + 1;
         self.taken.set(index);
         self.mark_ready(id);
@@ -78,7 +79,7 @@ impl Exchange {
     }
 
     /// Asks once to be told about every block of the region around `index`.
-    fn ask_region(&mut self, id: PeerId, index: u64) {
+    pub(super) fn ask_region(&mut self, id: PeerId, index: u64) {
         let region = index / REGION_MAX;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.blocks.contiguous() >= peer.remote.length || !peer.regions_wanted.insert(region) {
@@ -102,7 +103,7 @@ impl Exchange {
 
 impl Peer {
     /// Returns up to where the peer's blocks can be proven against our head.
-    fn valid_length(&self, ours: Head) -> u64 {
+    pub(super) fn valid_length(&self, ours: Head) -> u64 {
         let upgradable = self.last_upgradable.filter(|(fork, _)| *fork == ours.fork).map_or(0, |(_, length)| length);
         let limit = if self.remote.length >= ours.length || self.can_upgrade { u64::MAX } else { upgradable };
         limit.min(self.remote.length)

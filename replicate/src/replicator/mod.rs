@@ -12,16 +12,19 @@
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
+mod announce;
 mod answers;
 mod exchange;
 mod extension;
 mod fetch;
 mod heads;
+mod lapse;
 mod link;
 mod peer;
 mod ranges;
 mod remote_blocks;
 mod reorg;
+mod seeks;
 mod serve;
 mod wants;
 mod window;
@@ -39,7 +42,7 @@ pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::link::Link;
 pub use self::writer::Writer;
-use crate::core::{AppendError, Core, Manifest, OpenError};
+use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Batch, Store, StoreError};
@@ -103,6 +106,15 @@ pub enum Event {
         /// How many blocks are left of the old ones.
         kept: u64,
     },
+    /// A byte position that was looked for by [`Replicator::seek`] is found.
+    Sought {
+        /// The core.
+        core: CoreId,
+        /// The position.
+        bytes: u64,
+        /// Where it is: in a block or beyond the end.
+        at: Position,
+    },
     /// A peer sent an extension message that was asked for with [`Replicator::hear`].
     Extension {
         /// The peer.
@@ -156,6 +168,10 @@ pub struct Replicator {
     by_key: BTreeMap<DiscoveryKey, CoreId>,
     links: BTreeMap<PeerId, Link>,
     staged: BTreeSet<CoreId>,
+    /// Cores whose changes are being committed.
+    committing: BTreeSet<CoreId>,
+    /// Peers for which there may be a frame.
+    ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
     peers_seen: u64,
 }
@@ -169,6 +185,8 @@ impl Replicator {
             by_key: BTreeMap::new(),
             links: BTreeMap::new(),
             staged: BTreeSet::new(),
+            committing: BTreeSet::new(),
+            ready: BTreeSet::new(),
             events: VecDeque::new(),
             peers_seen: 0,
         }
@@ -189,14 +207,33 @@ impl Replicator {
 
     /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
     pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
-        let discovery_key = manifest.key().discovery_key();
-        if let Some(id) = self.load(&discovery_key)? {
+        let id = self.open_manifest(manifest)?;
+        self.exchange_mut(id).core.sign_with(signer);
+        Ok(id)
+    }
+
+    /// Opens a core that we may write and whose key is our public key, as hypercore 10 made them.
+    pub fn open_compat(&mut self, signer: KeyPair) -> Result<CoreId, OpenError> {
+        if let Some(id) = self.load(&signer.public().discovery_key())? {
             self.exchange_mut(id).core.sign_with(signer);
+            if self.core(id).is_staged() {
+                self.staged.insert(id);
+            }
             return Ok(id);
         }
-        let id = self.add(Core::create(self.store.clone(), manifest, Some(signer)));
-        self.staged.insert(id);
-        Ok(id)
+        let core = Core::create_compat(self.store.clone(), signer);
+        Ok(self.add_staged(core))
+    }
+
+    /// Opens a core of a known manifest, without a signer: for [`Replicator::append_signed`], by as many as it takes.
+    pub fn open_manifest(&mut self, manifest: Manifest) -> Result<CoreId, OpenError> {
+        if let Some(id) = self.load(&manifest.key().discovery_key())? {
+            self.exchange_mut(id).core.know_manifest(manifest);
+            self.staged.insert(id);
+            return Ok(id);
+        }
+        let core = Core::create(self.store.clone(), manifest, None);
+        Ok(self.add_staged(core))
     }
 
     /// Returns an open core; what it holds includes what is staged.
@@ -206,11 +243,24 @@ impl Replicator {
 
     /// Appends blocks to a writable core; staged until the next commit. Returns the new length.
     pub fn append(&mut self, id: CoreId, blocks: &[Bytes]) -> Result<u64, AppendError> {
+        self.append_with(id, |core| core.append(blocks))
+    }
+
+    /// Appends blocks under a signature made elsewhere, as [`Core::append_signed`] does.
+    pub fn append_signed(&mut self, id: CoreId, blocks: &[Bytes], signature: Vec<u8>) -> Result<u64, AppendError> {
+        self.append_with(id, |core| core.append_signed(blocks, signature))
+    }
+
+    fn append_with(
+        &mut self,
+        id: CoreId,
+        append: impl FnOnce(&mut Core) -> Result<u64, AppendError>,
+    ) -> Result<u64, AppendError> {
         let exchange = self.exchange_mut(id);
         let before = exchange.core.length();
-        let length = exchange.core.append(blocks)?;
+        let length = append(&mut exchange.core)?;
         exchange.taken.set_range(before..length);
-        exchange.gained.add(before..length);
+        exchange.staged.gained.add(before..length);
         self.staged.insert(id);
         Ok(length)
     }
@@ -234,12 +284,34 @@ impl Replicator {
     /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
     /// core as it grows.
     pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
-        let exchange = self.exchange_mut(id);
-        exchange.want(blocks)?;
-        let key = *exchange.core.key();
-        self.links.values_mut().for_each(|link| link.open(id, &key));
-        self.spread_ready(id);
+        self.exchange_mut(id).want(blocks)?;
+        self.reach_out(id);
         Ok(())
+    }
+
+    /// Asks all peers for the newest head of a core, now and whenever there is a newer one; for no blocks.
+    pub fn follow(&mut self, id: CoreId) -> Result<(), StoreError> {
+        self.exchange_mut(id).follow()?;
+        self.reach_out(id);
+        Ok(())
+    }
+
+    /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
+    /// for no blocks; [`Event::Sought`] has the answer then.
+    pub fn seek(&mut self, id: CoreId, bytes: u64) -> Result<Position, StoreError> {
+        let position = self.core(id).position(bytes)?;
+        if matches!(position, Position::Below { .. }) {
+            self.exchange_mut(id).seek(bytes)?;
+            self.reach_out(id);
+        }
+        Ok(position)
+    }
+
+    /// Forgets blocks that are held here, and wants them no more; staged until the next commit. They stay part of the
+    /// core.
+    pub fn clear(&mut self, id: CoreId, blocks: Range<u64>) {
+        self.exchange_mut(id).clear(blocks);
+        self.staged.insert(id);
     }
 
     /// Asks for nothing more of a core; it is still served.
@@ -281,6 +353,7 @@ impl Replicator {
             link.open(CoreId(index as u32), exchange.core.key());
         }
         self.links.insert(peer, link);
+        self.ready.insert(peer);
         peer
     }
 
@@ -290,6 +363,17 @@ impl Replicator {
         link.cores().try_for_each(|core| self.close(peer, core))
     }
 
+    /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
+    /// that have nothing else to do. Its own answer still counts.
+    pub fn tick(&mut self, peer: PeerId) -> Result<(), StoreError> {
+        let cores: Vec<_> = self.links.get(&peer).into_iter().flat_map(Link::cores).collect();
+        for core in cores {
+            self.exchange_mut(core).tick(peer)?;
+            self.spread_ready(core);
+        }
+        Ok(())
+    }
+
     /// Takes a decrypted frame from a peer.
     ///
     /// # Errors
@@ -297,6 +381,7 @@ impl Replicator {
     pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
         if let Some(link) = self.links.get_mut(&peer) {
             link.mux.handle_frame(frame);
+            self.ready.insert(peer);
         }
         while let Some(event) = self.links.get_mut(&peer).map_or(Ok(None), |link| link.mux.poll_event())? {
             self.handle_event(peer, event)?;
@@ -313,8 +398,11 @@ impl Replicator {
         while link.mux.queued_bytes() < FRAME_BYTES_TARGET {
             let Some(core) = link.next_ready() else { break };
             let exchange = &mut self.exchanges[core.0 as usize];
-            if let Some(message) = exchange.poll_message(peer)? {
-                link.send(core, &message)?;
+            let message = exchange.poll_message(peer)?;
+            if let Some(message) = &message {
+                link.send(core, message)?;
+            }
+            if message.is_some() || exchange.is_searching(peer) {
                 link.mark_ready(core);
             }
         }
@@ -341,18 +429,44 @@ impl Replicator {
     /// # Errors
     /// If the store fails. What was staged is then of no use: the replicator must be dropped.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        let staged = std::mem::take(&mut self.staged);
-        let cores: Vec<_> = staged.iter().filter_map(|id| self.exchange_mut(*id).core.take_changes()).collect();
-        if !cores.is_empty() {
-            self.store.commit(Batch { cores, records: Vec::new() })?;
+        let batch = self.begin_commit();
+        self.store.commit(batch)?;
+        self.finish_commit()
+    }
+
+    /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
+    ///
+    /// # Panics
+    /// If the last commit begun is not finished.
+    pub fn begin_commit(&mut self) -> Batch {
+        assert!(self.committing.is_empty(), "one commit at a time");
+        self.committing = std::mem::take(&mut self.staged);
+        let mut batch = Batch::default();
+        for id in &self.committing {
+            let exchange = &mut self.exchanges[id.0 as usize];
+            batch.cores.extend(exchange.core.take_changes());
+            exchange.hand_out();
         }
-        for id in staged {
+        batch
+    }
+
+    /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
+    ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    pub fn finish_commit(&mut self) -> Result<(), StoreError> {
+        for id in std::mem::take(&mut self.committing) {
             let exchange = self.exchange_mut(id);
             exchange.core.committed();
             exchange.committed()?;
             self.spread_ready(id);
         }
         Ok(())
+    }
+
+    /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
+    pub fn take_ready(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.ready)
     }
 
     /// Returns the next thing to tell the application.
@@ -390,8 +504,9 @@ impl Replicator {
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
         match core {
-            Some(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            None => link.mux.reject(protocol, id),
+            Some(core) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            // Unknown here, or a second channel for the same core, which would wait for ever.
+            _ => link.mux.reject(protocol, id),
         }
         Ok(())
     }
@@ -399,7 +514,7 @@ impl Replicator {
     fn handle_message(&mut self, peer: PeerId, core: CoreId, message: Message) -> Result<(), FrameError> {
         let exchange = &mut self.exchanges[core.0 as usize];
         let outcome = exchange.handle(peer, message);
-        if exchange.core.staged_bytes() > 0 {
+        if exchange.core.is_staged() {
             self.staged.insert(core);
         }
         self.spread_ready(core);
@@ -451,6 +566,22 @@ impl Replicator {
         id
     }
 
+    fn add_staged(&mut self, core: Core) -> CoreId {
+        let id = self.add(core);
+        self.staged.insert(id);
+        id
+    }
+
+    /// Opens the core's channel to every peer, since there is something to ask for.
+    fn reach_out(&mut self, id: CoreId) {
+        let key = *self.core(id).key();
+        for (peer, link) in &mut self.links {
+            link.open(id, &key);
+            self.ready.insert(*peer);
+        }
+        self.spread_ready(id);
+    }
+
     fn exchange_mut(&mut self, id: CoreId) -> &mut Exchange {
         &mut self.exchanges[id.0 as usize]
     }
@@ -461,6 +592,7 @@ impl Replicator {
         for peer in exchange.take_ready() {
             if let Some(link) = self.links.get_mut(&peer) {
                 link.mark_ready(core);
+                self.ready.insert(peer);
             }
         }
         self.events.extend(exchange.events.drain(..).map(|event| match event {
@@ -468,6 +600,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));

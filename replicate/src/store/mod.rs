@@ -3,6 +3,8 @@
 //! A store is asked by core and index, and changed by whole batches: all of a [`Batch`] is there or none of it.
 //! It neither verifies nor interprets anything; what a head or an info row means is the core's affair.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use anypath_wire::DiscoveryKey;
@@ -61,6 +63,8 @@ pub struct CoreChanges {
     /// Before all else: drop the blocks from this one on, and every node that is not wholly below its leaf.
     /// The bitfield is left alone: its pages come with the batch.
     pub truncate: Option<u64>,
+    /// After a truncation and before the rest: forget these blocks. Nodes and bitfield are left alone.
+    pub clear: Vec<Range<u64>>,
     /// Tree nodes.
     pub nodes: Vec<Node>,
     /// Blocks by index, each of at most 4 GiB - 1.
@@ -77,6 +81,7 @@ impl CoreChanges {
             info: None,
             head: None,
             truncate: None,
+            clear: Vec::new(),
             nodes: Vec::new(),
             blocks: Vec::new(),
             bitfield: Vec::new(),
@@ -87,13 +92,6 @@ impl CoreChanges {
 /// Returns whether a page says nothing, so that it need not be kept.
 fn is_blank(page: &[u8; PAGE_BYTES]) -> bool {
     page.iter().all(|byte| *byte == 0)
-}
-
-/// Returns the highest flat-tree index below a node: that of its last leaf.
-///
-/// Source: npm flat-tree 1.13, `rightSpan`.
-fn last_leaf(index: u64) -> u64 {
-    index.saturating_add((1 << index.trailing_ones().min(63)) - 1)
 }
 
 /// Bytes of a bitfield page: 32,768 blocks, as the protocol counts them.
