@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
+use super::peer::Peer;
 use super::ranges::Ranges;
 use crate::store::StoreError;
 
@@ -42,6 +43,9 @@ impl Exchange {
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
+            if self.peers.get(&id).is_some_and(Peer::waits) {
+                self.mark_ready(id);
+            }
         }
         if !head.differs(&before) {
             return Ok(());

@@ -29,7 +29,8 @@ pub(super) struct Exchange {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
-    pub(super) reorganisation: Option<Reorganisation>,
+    /// Higher forks that peers told us of, by fork.
+    pub(super) reorganisations: BTreeMap<u64, Reorganisation>,
     /// Changes since the last commit began.
     pub(super) staged: Changes,
     /// The changes that are being committed, and the head with them.
@@ -117,7 +118,7 @@ impl Exchange {
             taken,
             peers: BTreeMap::new(),
             upgrading: None,
-            reorganisation: None,
+            reorganisations: BTreeMap::new(),
             staged: Changes::default(),
             handed: None,
             told,
@@ -140,6 +141,7 @@ impl Exchange {
         self.peers.values_mut().for_each(|peer| peer.reconsider(start));
         if fresh {
             self.tell_all_sync();
+            self.peer_ids().into_iter().try_for_each(|id| self.follow_fork(id))?;
         }
         self.refill_all()
     }
@@ -175,9 +177,10 @@ impl Exchange {
     pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
         match message {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
-            Message::Request(asked) => {
-                self.handle_request(id, Asked { id: asked.id, fork: asked.fork, request: asked.request })?
-            }
+            Message::Request(asked) => self.handle_request(
+                id,
+                Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
+            )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
@@ -197,6 +200,7 @@ impl Exchange {
 
     /// Returns the next message for a peer: news, then requests, then answers to its own.
     pub(super) fn poll_message(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
+        self.judge(id);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
         if std::mem::take(&mut peer.searching) {
             self.refill(id)?;
@@ -212,6 +216,17 @@ impl Exchange {
             Some(message) => Ok(Some(message)),
             None => self.serve(id),
         }
+    }
+
+    /// Looks for blocks to ask a peer for as soon as it takes in requests: one search, however many messages led to it.
+    pub(super) fn search_later(&mut self, id: PeerId) {
+        self.peer(id, |peer| peer.searching = true);
+        self.mark_ready(id);
+    }
+
+    /// Returns whether the search for a block to ask a peer for is not over.
+    pub(super) fn is_searching(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.searching)
     }
 
     /// Says that the peer has something to send.
@@ -246,16 +261,20 @@ impl Exchange {
             peer.blocks.set_words(bitfield.start, bitfield.bytes.len() as u64 * 8, bitfield.words());
             peer.reconsider(bitfield.start);
         });
-        Ok(self.refill(id)?)
+        self.search_later(id);
+        Ok(())
     }
 
-    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), ExchangeError> {
+    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), Misbehaviour> {
         let end = checked_end(range.start, range.length)?;
         self.peer(id, |peer| {
             peer.blocks.set(range.start, end, !range.drop);
             peer.reconsider(range.start);
         });
-        if range.drop { Ok(()) } else { Ok(self.refill(id)?) }
+        if !range.drop {
+            self.search_later(id);
+        }
+        Ok(())
     }
 
     fn tell_all_sync(&mut self) {

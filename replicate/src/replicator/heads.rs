@@ -2,7 +2,7 @@
 
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
-use super::peer::Pending;
+use super::peer::{Peer, Pending};
 use crate::messages::SyncState;
 use crate::store::StoreError;
 use crate::{Request, UpgradeRequest};
@@ -12,25 +12,32 @@ impl Exchange {
     pub(super) fn handle_sync(&mut self, id: PeerId, sync: SyncState) -> Result<(), StoreError> {
         let (fork, length) = (self.core.fork(), self.core.length());
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let length_changed = sync.length != peer.remote.length;
+        let changed = sync.length != peer.remote.length || sync.fork != peer.remote.fork;
         let same_fork = sync.fork == fork;
         let first = !std::mem::replace(&mut peer.synced, true);
         peer.remote = sync;
         peer.length_acked = if same_fork { sync.remote_length } else { 0 };
-        if !same_fork {
-            peer.can_upgrade = false;
-        } else if length_changed || first {
-            let able = self.core.can_upgrade(sync.length);
-            self.peer(id, |peer| peer.note_upgradable(able, fork, sync.length));
-        }
+        peer.can_upgrade &= same_fork;
+        peer.unjudged |= changed || first;
         if same_fork && length > sync.length {
             self.tell_sync(id);
         }
         if first {
             self.events.push_back(ExchangeEvent::Synced(id));
         }
-        self.follow_fork(id)?;
-        self.refill(id)
+        self.search_later(id);
+        self.follow_fork(id)
+    }
+
+    /// Finds out whether we can prove our tree to a peer that told us of another head: when that is needed, since it
+    /// takes reading, and a peer may tell much.
+    pub(super) fn judge(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.unjudged) else { return };
+        peer.unjudged = false;
+        if peer.remote.fork == self.core.fork() {
+            let able = self.core.can_upgrade(peer.remote.length);
+            peer.note_upgradable(able, self.core.fork(), peer.remote.length);
+        }
     }
 
     /// Asks a peer for a longer tree, if it has one and has seen the head it would start from.
@@ -40,8 +47,7 @@ impl Exchange {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let remote = peer.remote;
         let manifest = !known && remote.has_manifest;
-        let mut pending =
-            Pending { fork: head.fork, request: Request { manifest, ..Request::default() }, predicted: false };
+        let mut pending = Pending::new(head.fork, Request { manifest, ..Request::default() });
         if remote.fork != head.fork {
             return;
         }
@@ -49,6 +55,7 @@ impl Exchange {
             peer.manifest_asked = true;
             peer.ask(pending);
         } else if self.upgrading.is_none()
+            && !peer.upgrade_lapsed
             && remote.can_upgrade
             && remote.length > head.length
             && peer.length_acked == head.length
@@ -64,7 +71,12 @@ impl Exchange {
     }
 }
 
-impl super::peer::Peer {
+impl Peer {
+    /// Returns whether it has asked something that is not answered.
+    pub(super) fn waits(&self) -> bool {
+        !self.serving.is_empty() || !self.regions.is_empty()
+    }
+
     pub(super) fn note_upgradable(&mut self, able: bool, fork: u64, length: u64) {
         self.can_upgrade = able;
         if able {

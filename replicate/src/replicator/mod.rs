@@ -18,6 +18,7 @@ mod exchange;
 mod extension;
 mod fetch;
 mod heads;
+mod lapse;
 mod link;
 mod peer;
 mod ranges;
@@ -199,6 +200,9 @@ impl Replicator {
         let discovery_key = manifest.key().discovery_key();
         if let Some(id) = self.load(&discovery_key)? {
             self.exchange_mut(id).core.sign_with(signer);
+            if self.core(id).is_staged() {
+                self.staged.insert(id);
+            }
             return Ok(id);
         }
         let id = self.add(Core::create(self.store.clone(), manifest, Some(signer)));
@@ -301,6 +305,17 @@ impl Replicator {
         link.cores().try_for_each(|core| self.close(peer, core))
     }
 
+    /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
+    /// that have nothing else to do. Its own answer still counts.
+    pub fn tick(&mut self, peer: PeerId) -> Result<(), StoreError> {
+        let cores: Vec<_> = self.links.get(&peer).into_iter().flat_map(Link::cores).collect();
+        for core in cores {
+            self.exchange_mut(core).tick(peer)?;
+            self.spread_ready(core);
+        }
+        Ok(())
+    }
+
     /// Takes a decrypted frame from a peer.
     ///
     /// # Errors
@@ -325,8 +340,11 @@ impl Replicator {
         while link.mux.queued_bytes() < FRAME_BYTES_TARGET {
             let Some(core) = link.next_ready() else { break };
             let exchange = &mut self.exchanges[core.0 as usize];
-            if let Some(message) = exchange.poll_message(peer)? {
-                link.send(core, &message)?;
+            let message = exchange.poll_message(peer)?;
+            if let Some(message) = &message {
+                link.send(core, message)?;
+            }
+            if message.is_some() || exchange.is_searching(peer) {
                 link.mark_ready(core);
             }
         }
@@ -428,8 +446,9 @@ impl Replicator {
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
         match core {
-            Some(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            None => link.mux.reject(protocol, id),
+            Some(core) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            // Unknown here, or a second channel for the same core, which would wait for ever.
+            _ => link.mux.reject(protocol, id),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Answering: every request is answered or kept, none is dropped.
 
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeError, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
+use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
 use super::peer::Asked;
 use crate::Proof;
 use crate::core::ProveError;
@@ -21,7 +21,10 @@ impl Exchange {
 
     /// Forgets a request that is still waiting.
     pub(super) fn handle_cancel(&mut self, id: PeerId, request: u64) {
-        self.peer(id, |peer| peer.serving.retain(|asked| asked.id != request));
+        self.peer(id, |peer| {
+            let recent = peer.serving.iter_mut().rev().take(CANCEL_SEARCH_MAX);
+            recent.filter(|asked| asked.id == request).for_each(|asked| asked.cancelled = true);
+        });
     }
 
     /// Remembers a region, to say which of its blocks we hold, now and as they come.
@@ -39,14 +42,23 @@ impl Exchange {
     }
 
     /// Answers the peer's oldest question about a region, else its oldest request.
+    ///
+    /// Both wait while the answer would tell of what is not committed: a signature that got out binds us for good.
     pub(super) fn serve(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
         while let Some((start, length)) = self.peers.get_mut(&id).and_then(|peer| peer.regions.pop_front()) {
             if let Some(message) = self.region(start, length) {
                 return Ok(Some(message));
             }
         }
-        let asked = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front());
-        asked.map(|asked| self.answer(id, asked)).transpose()
+        if self.told.differs(&Head::of(&self.core)) {
+            return Ok(None);
+        }
+        while let Some(asked) = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front()) {
+            if !asked.cancelled {
+                return self.answer(id, asked).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
@@ -60,7 +72,7 @@ impl Exchange {
     }
 
     fn answer(&mut self, id: PeerId, asked: Asked) -> Result<Message, ExchangeError> {
-        let Asked { id: request, fork, request: wanted } = asked;
+        let Asked { id: request, fork, request: wanted, .. } = asked;
         let held = wanted.block.is_none_or(|block| self.core.has(block.index));
         if fork != self.core.fork() || !held {
             return Ok(self.answer_manifest(&asked));
@@ -101,3 +113,5 @@ fn no_data(request: u64, reason: u64) -> Message {
 const NOT_AVAILABLE: u64 = 1;
 /// Why there is no data: nobody could answer.
 const INVALID_REQUEST: u64 = 2;
+/// How many of the latest requests are searched for one to cancel; the reference has at most 512 in flight.
+const CANCEL_SEARCH_MAX: usize = 512;
