@@ -15,9 +15,17 @@ pub(super) struct Changes {
     pub(super) gained: Ranges,
     /// Blocks of the committed core that are no longer part of it.
     pub(super) dropped: Option<Range<u64>>,
+    /// Blocks forgotten, which are still part of the core.
+    cleared: Ranges,
 }
 
 impl Changes {
+    /// Notes that blocks are no longer held.
+    pub(super) fn clear(&mut self, run: Range<u64>) {
+        self.gained.remove(run.clone());
+        self.cleared.add(run);
+    }
+
     /// Notes that the core kept only `kept` of `old_length` blocks.
     pub(super) fn truncate(&mut self, kept: u64, old_length: u64) {
         self.gained.remove(kept..u64::MAX);
@@ -34,15 +42,20 @@ impl Exchange {
 
     /// Tells the peers, and the application, what a commit has made true.
     pub(super) fn committed(&mut self) -> Result<(), StoreError> {
-        let Some((Changes { gained, dropped }, head)) = self.handed.take() else { return Ok(()) };
+        let Some((Changes { gained, dropped, cleared }, head)) = self.handed.take() else { return Ok(()) };
         let before = std::mem::replace(&mut self.told, head);
         if let Some(run) = dropped.filter(|run| !run.is_empty()) {
             self.events.push_back(ExchangeEvent::Truncated { kept: run.start });
             self.tell_dropped(&run);
         }
+        cleared.iter().for_each(|run| self.tell_dropped(&run));
+        self.find_sought()?;
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
+            if self.learns_to_upgrade(id) {
+                self.tell_sync(id);
+            }
             if self.peers.get(&id).is_some_and(Peer::waits) {
                 self.mark_ready(id);
             }
@@ -52,7 +65,7 @@ impl Exchange {
         }
         self.events.push_back(ExchangeEvent::Head);
         for id in self.peer_ids() {
-            self.tell_head(id);
+            self.tell_sync(id);
             self.refill(id)?;
         }
         Ok(())
@@ -110,15 +123,18 @@ impl Exchange {
         }
     }
 
-    fn tell_head(&mut self, id: PeerId) {
+    /// Returns whether we could not prove our tree to a peer so far, and can now: its head may be one that we never had,
+    /// whose roots we learn with the blocks.
+    fn learns_to_upgrade(&mut self, id: PeerId) -> bool {
         let head = self.told;
-        let Some(peer) = self.peers.get(&id) else { return };
-        let remote_length = peer.remote.length;
-        if peer.remote.fork == head.fork && head.length > remote_length && !peer.can_upgrade {
-            let able = self.core.can_upgrade(remote_length);
-            self.peer(id, |peer| peer.note_upgradable(able, head.fork, remote_length));
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.can_upgrade) else { return false };
+        let length = peer.remote.length;
+        let behind = peer.remote.fork == head.fork && head.fork == self.core.fork() && head.length > length;
+        let able = behind && self.core.can_upgrade(length);
+        if able {
+            peer.note_upgradable(able, head.fork, length);
         }
-        self.tell_sync(id);
+        able
     }
 }
 

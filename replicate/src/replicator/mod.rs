@@ -24,6 +24,7 @@ mod peer;
 mod ranges;
 mod remote_blocks;
 mod reorg;
+mod seeks;
 mod serve;
 mod wants;
 mod window;
@@ -41,7 +42,7 @@ pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::link::Link;
 pub use self::writer::Writer;
-use crate::core::{AppendError, Core, Manifest, OpenError};
+use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Batch, Store, StoreError};
@@ -104,6 +105,15 @@ pub enum Event {
         core: CoreId,
         /// How many blocks are left of the old ones.
         kept: u64,
+    },
+    /// A byte position that was looked for by [`Replicator::seek`] is found.
+    Sought {
+        /// The core.
+        core: CoreId,
+        /// The position.
+        bytes: u64,
+        /// Where it is: in a block or beyond the end.
+        at: Position,
     },
     /// A peer sent an extension message that was asked for with [`Replicator::hear`].
     Extension {
@@ -197,17 +207,33 @@ impl Replicator {
 
     /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
     pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
-        let discovery_key = manifest.key().discovery_key();
-        if let Some(id) = self.load(&discovery_key)? {
+        let id = self.open_manifest(manifest)?;
+        self.exchange_mut(id).core.sign_with(signer);
+        Ok(id)
+    }
+
+    /// Opens a core that we may write and whose key is our public key, as hypercore 10 made them.
+    pub fn open_compat(&mut self, signer: KeyPair) -> Result<CoreId, OpenError> {
+        if let Some(id) = self.load(&signer.public().discovery_key())? {
             self.exchange_mut(id).core.sign_with(signer);
             if self.core(id).is_staged() {
                 self.staged.insert(id);
             }
             return Ok(id);
         }
-        let id = self.add(Core::create(self.store.clone(), manifest, Some(signer)));
-        self.staged.insert(id);
-        Ok(id)
+        let core = Core::create_compat(self.store.clone(), signer);
+        Ok(self.add_staged(core))
+    }
+
+    /// Opens a core of a known manifest, without a signer: for [`Replicator::append_signed`], by as many as it takes.
+    pub fn open_manifest(&mut self, manifest: Manifest) -> Result<CoreId, OpenError> {
+        if let Some(id) = self.load(&manifest.key().discovery_key())? {
+            self.exchange_mut(id).core.know_manifest(manifest);
+            self.staged.insert(id);
+            return Ok(id);
+        }
+        let core = Core::create(self.store.clone(), manifest, None);
+        Ok(self.add_staged(core))
     }
 
     /// Returns an open core; what it holds includes what is staged.
@@ -217,9 +243,22 @@ impl Replicator {
 
     /// Appends blocks to a writable core; staged until the next commit. Returns the new length.
     pub fn append(&mut self, id: CoreId, blocks: &[Bytes]) -> Result<u64, AppendError> {
+        self.append_with(id, |core| core.append(blocks))
+    }
+
+    /// Appends blocks under a signature made elsewhere, as [`Core::append_signed`] does.
+    pub fn append_signed(&mut self, id: CoreId, blocks: &[Bytes], signature: Vec<u8>) -> Result<u64, AppendError> {
+        self.append_with(id, |core| core.append_signed(blocks, signature))
+    }
+
+    fn append_with(
+        &mut self,
+        id: CoreId,
+        append: impl FnOnce(&mut Core) -> Result<u64, AppendError>,
+    ) -> Result<u64, AppendError> {
         let exchange = self.exchange_mut(id);
         let before = exchange.core.length();
-        let length = exchange.core.append(blocks)?;
+        let length = append(&mut exchange.core)?;
         exchange.taken.set_range(before..length);
         exchange.staged.gained.add(before..length);
         self.staged.insert(id);
@@ -245,15 +284,34 @@ impl Replicator {
     /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
     /// core as it grows.
     pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
-        let exchange = self.exchange_mut(id);
-        exchange.want(blocks)?;
-        let key = *exchange.core.key();
-        for (peer, link) in &mut self.links {
-            link.open(id, &key);
-            self.ready.insert(*peer);
-        }
-        self.spread_ready(id);
+        self.exchange_mut(id).want(blocks)?;
+        self.reach_out(id);
         Ok(())
+    }
+
+    /// Asks all peers for the newest head of a core, now and whenever there is a newer one; for no blocks.
+    pub fn follow(&mut self, id: CoreId) -> Result<(), StoreError> {
+        self.exchange_mut(id).follow()?;
+        self.reach_out(id);
+        Ok(())
+    }
+
+    /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
+    /// for no blocks; [`Event::Sought`] has the answer then.
+    pub fn seek(&mut self, id: CoreId, bytes: u64) -> Result<Position, StoreError> {
+        let position = self.core(id).position(bytes)?;
+        if matches!(position, Position::Below { .. }) {
+            self.exchange_mut(id).seek(bytes)?;
+            self.reach_out(id);
+        }
+        Ok(position)
+    }
+
+    /// Forgets blocks that are held here, and wants them no more; staged until the next commit. They stay part of the
+    /// core.
+    pub fn clear(&mut self, id: CoreId, blocks: Range<u64>) {
+        self.exchange_mut(id).clear(blocks);
+        self.staged.insert(id);
     }
 
     /// Asks for nothing more of a core; it is still served.
@@ -282,7 +340,7 @@ impl Replicator {
             fork: state.remote.fork,
             length: state.remote.length,
             in_flight: state.window.len(),
-            paused: state.paused,
+            paused: state.synced && state.remote.uploading && !state.answers(),
         })
     }
 
@@ -508,6 +566,22 @@ impl Replicator {
         id
     }
 
+    fn add_staged(&mut self, core: Core) -> CoreId {
+        let id = self.add(core);
+        self.staged.insert(id);
+        id
+    }
+
+    /// Opens the core's channel to every peer, since there is something to ask for.
+    fn reach_out(&mut self, id: CoreId) {
+        let key = *self.core(id).key();
+        for (peer, link) in &mut self.links {
+            link.open(id, &key);
+            self.ready.insert(*peer);
+        }
+        self.spread_ready(id);
+    }
+
     fn exchange_mut(&mut self, id: CoreId) -> &mut Exchange {
         &mut self.exchanges[id.0 as usize]
     }
@@ -526,6 +600,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));

@@ -51,9 +51,9 @@ pub(super) struct Peer {
     pub(super) unjudged: bool,
     /// Whether the manifest alone was asked for.
     pub(super) manifest_asked: bool,
-    /// The peer sent wrong data or has nothing for us: it is served, but asked nothing more.
+    /// The peer sent wrong data: it is served, but asked nothing more.
     pub(super) paused: bool,
-    /// Answers in a row that were no data.
+    /// Answers in a row that were no data, since its head changed.
     pub(super) no_data: u32,
     /// What it has not been told yet.
     pub(super) news: News,
@@ -74,8 +74,8 @@ pub(super) struct Peer {
 /// News for a peer, merged while they wait, so that a peer which reads slowly costs no more than one which reads.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Blocks that are no longer part of the core; told first.
-    pub(super) dropped: Option<Range<u64>>,
+    /// Blocks that we hold no more; told first.
+    pub(super) dropped: Ranges,
     /// Blocks that we hold now.
     pub(super) gained: Ranges,
     /// Whether our head, or whether we download, has changed; told last.
@@ -86,13 +86,12 @@ impl News {
     /// Says that blocks are gone.
     pub(super) fn drop(&mut self, run: Range<u64>) {
         self.gained.remove(run.clone());
-        let before = self.dropped.take().unwrap_or(run.clone());
-        self.dropped = Some(before.start.min(run.start)..before.end.max(run.end));
+        self.dropped.add(run);
     }
 
     /// Returns the next piece of news about blocks.
     pub(super) fn next_range(&mut self) -> Option<Message> {
-        let dropped = self.dropped.take().map(|run| (true, run));
+        let dropped = self.dropped.pop_first().map(|run| (true, run));
         let (drop, run) = dropped.or_else(|| self.gained.pop_first().map(|run| (false, run)))?;
         Some(Message::Range(RangeMessage { drop, start: run.start, length: run.end - run.start }))
     }
@@ -199,7 +198,7 @@ impl Peer {
 
     /// Returns whether it may be asked anything.
     pub(super) fn answers(&self) -> bool {
-        self.synced && self.remote.uploading && !self.paused
+        self.synced && self.remote.uploading && !self.paused && self.no_data < NO_DATA_MAX
     }
 
     /// Puts a request into the window and the outbox.
@@ -219,5 +218,7 @@ impl Peer {
     }
 }
 
+/// Answers in a row without data after which a peer is asked nothing before its head changes; the reference's figure.
+const NO_DATA_MAX: u32 = 32;
 /// Ticks after which an unanswered request lapses.
 const TICKS_MAX: u32 = 2;
