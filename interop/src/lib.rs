@@ -14,6 +14,7 @@ mod peer;
 mod process;
 mod rust_peer;
 mod skip;
+pub mod vectors;
 
 pub use anypath::{Anypath, Finished, Share, listening_address};
 pub use cast::{Cast, Kind};

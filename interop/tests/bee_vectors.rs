@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::ops::Bound;
 
+use anypath_interop::vectors::unhex;
 use anypath_replicate::bee::{Bee, Change, Diff, Entry, Need, Range, header, operation};
 use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_wire::hash_all;
@@ -180,5 +181,5 @@ fn text(value: &Value) -> &str {
 }
 
 fn hex(value: &Value) -> Bytes {
-    HEXLOWER.decode(text(value).as_bytes()).unwrap().into()
+    unhex(value).into()
 }

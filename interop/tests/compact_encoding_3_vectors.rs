@@ -4,6 +4,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use anypath_interop::vectors::unhex;
 use anypath_wire::{DecodeError, Decoder, Encode};
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -15,7 +16,7 @@ fn every_value_gives_its_bytes_and_comes_back() {
     assert_eq!(vectors.len(), 57);
     for vector in vectors {
         let (kind, value) = (vector["type"].as_str().unwrap(), &vector["value"]);
-        let bytes = hex(&vector["hex"]);
+        let bytes = unhex(&vector["hex"]);
         let mut out = Vec::new();
         encode(kind, value, &mut out);
         assert_eq!(out, bytes, "{vector}");
@@ -36,9 +37,9 @@ fn encode(kind: &str, value: &Value, out: &mut Vec<u8>) {
         "int" => out.uint(value.as_i64().map(|n| ((n << 1) ^ (n >> 63)) as u64).unwrap()),
         "bool" => out.raw(&[u8::from(value.as_bool().unwrap())]),
         "string" => out.string(value.as_str().unwrap()),
-        "buffer" => out.buffer(&hex(value)),
-        "optionalBuffer" => out.buffer(&if value.is_null() { Vec::new() } else { hex(value) }),
-        "raw" | "fixed32" => out.raw(&hex(value)),
+        "buffer" => out.buffer(&unhex(value)),
+        "optionalBuffer" => out.buffer(&if value.is_null() { Vec::new() } else { unhex(value) }),
+        "raw" | "fixed32" => out.raw(&unhex(value)),
         "ipv4Address" => address(&host::<Ipv4Addr>(value).octets(), value, out),
         "ipv6Address" => address(&host::<Ipv6Addr>(value).octets(), value, out),
         _ => match (fixed_bytes(kind), kind.strip_prefix("array<")) {
@@ -96,8 +97,4 @@ fn host<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
 
 fn port(from: &mut Decoder<'_>) -> Result<u16, DecodeError> {
     Ok(u16::from_le_bytes(from.fixed()?))
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
 }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 
+use anypath_interop::vectors::{fixed, unhex};
 use anypath_replicate::bee::Need;
 use anypath_replicate::core::{Manifest, Signer};
 use anypath_replicate::corestore::blobs_manifest;
@@ -76,7 +77,7 @@ fn the_same_edits_give_the_same_blocks() {
 #[test]
 fn their_drive_is_read_as_they_read_it() {
     let vector = vector(include_str!("../vectors/hyperdrive.json"));
-    let db = Core(array(&vector["dbBlocks"]).iter().map(|block| hex(block).into()).collect());
+    let db = Core(array(&vector["dbBlocks"]).iter().map(|block| unhex(block).into()).collect());
     let mut drive = Drive::new();
     assert_eq!(ready(content_key(&db).unwrap()), None);
     let files = ready(drive.list(&db, db.length(), "/").unwrap());
@@ -97,18 +98,18 @@ fn their_drive_is_read_as_they_read_it() {
 #[test]
 fn the_blobs_core_follows_from_the_drive() {
     let vector = vector(include_str!("../vectors/hyperdrive.json"));
-    let drive = PublicKey(array32(&vector["key"]));
+    let drive = PublicKey(fixed(&vector["key"]));
     let signer = &vector["manifest"]["signers"][0];
     let manifest = Manifest::single(Signer {
-        namespace: array32(&signer["namespace"]),
-        public_key: PublicKey(array32(&signer["publicKey"])),
+        namespace: fixed(&signer["namespace"]),
+        public_key: PublicKey(fixed(&signer["publicKey"])),
     });
     assert_eq!(manifest.key(), drive);
     let blobs = blobs_manifest(&drive, &manifest);
     let mut encoded = Vec::new();
     blobs.encode(&mut encoded);
-    assert_eq!(encoded, hex(&vector["contentManifestEncoded"]));
-    assert_eq!(blobs.key(), PublicKey(array32(&vector["contentKey"])));
+    assert_eq!(encoded, unhex(&vector["contentManifestEncoded"]));
+    assert_eq!(blobs.key(), PublicKey(fixed(&vector["contentKey"])));
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn contents_are_where_they_put_them() {
     writer.flush(&mut core).unwrap();
     // The fourth was written in three pieces, which the reference makes blocks of; the fifth is one block, twice.
     core.append(&["abc".into(), "defg".into(), "hij".into(), vec![9; 65536].into()]).unwrap();
-    core.append(&[hex(&vector["lastBlock"]).into()]).unwrap();
+    core.append(&[unhex(&vector["lastBlock"]).into()]).unwrap();
     assert_eq!((core.length(), core.byte_length()), (uint(&vector["length"]), uint(&vector["byteLength"])));
     for (id, content) in
         ids.iter().zip([vec![1; 3], vec![1; 131_073], vec![], b"abcdefghij".to_vec(), vec![9; 131_072]])
@@ -172,12 +173,4 @@ fn text(value: &Value) -> &str {
 
 fn uint(value: &Value) -> u64 {
     value.as_u64().unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(text(value).as_bytes()).unwrap()
-}
-
-fn array32(value: &Value) -> [u8; 32] {
-    hex(value).try_into().unwrap()
 }

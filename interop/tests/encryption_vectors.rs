@@ -1,22 +1,22 @@
 //! Encrypted blocks and unordered messages as JavaScript made them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use anypath_interop::vectors::unhex;
 use anypath_replicate::core::Encryption;
 use anypath_replicate::noise::Unordered;
 use anypath_wire::{Handshake, PublicKey, Role};
-use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 #[test]
 fn blocks_are_stored_as_hypercore_stores_them() {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/encryption.json")).unwrap();
     for case in vectors["cases"].as_array().unwrap() {
-        let core = PublicKey(bytes(&case["coreKey"]).try_into().unwrap());
-        let key = bytes(&case["encryptionKey"]).try_into().unwrap();
+        let core = PublicKey(unhex(&case["coreKey"]).try_into().unwrap());
+        let key = unhex(&case["encryptionKey"]).try_into().unwrap();
         let encryption = Encryption::new(&core, &key, case["compat"].as_bool().unwrap());
         let blocks = case["plain"].as_array().unwrap().iter().zip(case["rawBlocks"].as_array().unwrap());
         for (index, (plain, raw)) in (0..).zip(blocks) {
-            let (plain, raw) = (plain.as_str().unwrap().as_bytes(), bytes(raw));
+            let (plain, raw) = (plain.as_str().unwrap().as_bytes(), unhex(raw));
             assert_eq!(encryption.encrypt(index, 0, plain), raw, "block {index}");
             assert_eq!(encryption.decrypt(index, &raw).as_deref(), Some(plain));
         }
@@ -29,24 +29,20 @@ fn unordered_messages_are_sealed_as_secret_stream_seals_them() {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/secret-stream.json")).unwrap();
     let mut opened = 0;
     for session in vectors["sessions"].as_array().unwrap() {
-        let hash = bytes(&session["handshake_hash"]).try_into().unwrap();
+        let hash = unhex(&session["handshake_hash"]).try_into().unwrap();
         let shaken = |role| Handshake { role, remote: PublicKey([0; 32]), hash, tx: [0; 32], rx: [0; 32] };
         for write in session["raw"].as_array().unwrap().iter().filter(|write| write["udx_message"].is_string()) {
-            let sealed = bytes(&write["udx_message"]);
+            let sealed = unhex(&write["udx_message"]);
             let from_initiator = write["from"] == "initiator";
             let (from, to) =
                 if from_initiator { (Role::Initiator, Role::Responder) } else { (Role::Responder, Role::Initiator) };
             let text = Unordered::new(&shaken(to), 0).open(&sealed).unwrap();
             let reader = if from_initiator { "responder" } else { "initiator" };
-            assert_eq!(text, bytes(&session["received_messages"][reader][0]));
+            assert_eq!(text, unhex(&session["received_messages"][reader][0]));
             let counter = u64::from_le_bytes(*sealed.first_chunk().unwrap());
             assert_eq!(Unordered::new(&shaken(from), counter.wrapping_sub(1)).seal(&text), sealed);
             opened += 1;
         }
     }
     assert_eq!(opened, 2);
-}
-
-fn bytes(hex: &Value) -> Vec<u8> {
-    HEXLOWER.decode(hex.as_str().unwrap().as_bytes()).unwrap()
 }

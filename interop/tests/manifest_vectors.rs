@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use data_encoding::HEXLOWER;
 use serde_json::Value;
 
+use anypath_interop::vectors::{fixed, unhex};
 use anypath_replicate::core::{Manifest, Prologue, Signer};
 use anypath_wire::{Decoder, KeyPair, PublicKey, namespace};
 
@@ -13,7 +13,7 @@ fn manifests_encode_to_the_same_bytes_and_keys() {
     for vector in vectors()["manifests"].as_array().unwrap() {
         let name = vector["name"].as_str().unwrap();
         let manifest = manifest(&vector["manifest"]);
-        let encoded = hex(&vector["encoded"]);
+        let encoded = unhex(&vector["encoded"]);
         let mut out = Vec::new();
         manifest.encode(&mut out);
         assert_eq!(out, encoded, "{name}");
@@ -29,7 +29,7 @@ fn manifests_encode_to_the_same_bytes_and_keys() {
 #[test]
 fn cut_manifests_are_refused_everywhere() {
     for vector in vectors()["manifests"].as_array().unwrap() {
-        let encoded = hex(&vector["encoded"]);
+        let encoded = unhex(&vector["encoded"]);
         for end in 0..encoded.len() {
             assert!(Manifest::decode(&mut Decoder::new(&encoded[..end])).is_err(), "{} to {end}", vector["name"]);
         }
@@ -38,7 +38,7 @@ fn cut_manifests_are_refused_everywhere() {
 
 #[test]
 fn impossible_manifests_are_refused() {
-    let single = hex(&vectors()["manifests"][0]["encoded"]);
+    let single = unhex(&vectors()["manifests"][0]["encoded"]);
     for (place, value) in [(0, 4), (1, 4), (1, 8), (2, 1), (3, 2), (5, 1)] {
         let mut encoded = single.clone();
         encoded[place] = value;
@@ -78,7 +78,7 @@ fn manifest(value: &Value) -> Manifest {
             .as_object()
             .map(|prologue| Prologue { hash: fixed(&prologue["hash"]), length: prologue["length"].as_u64().unwrap() }),
         linked: value["linked"].as_array().map(|keys| keys.iter().map(|key| PublicKey(fixed(key))).collect()),
-        user_data: value["userData"].as_str().map(|_| hex(&value["userData"])),
+        user_data: value["userData"].as_str().map(|_| unhex(&value["userData"])),
     }
 }
 
@@ -88,12 +88,4 @@ fn signer(value: &Value) -> Signer {
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../vectors/keys.json")).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
-}
-
-fn fixed<const N: usize>(value: &Value) -> [u8; N] {
-    hex(value).try_into().unwrap()
 }

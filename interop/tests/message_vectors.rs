@@ -1,6 +1,7 @@
 //! The messages of a core's channel against npm hypercore: every one encodes to the recorded bytes and decodes from them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use anypath_interop::vectors::unhex;
 use anypath_replicate::messages::{
     Bitfield, DataMessage, Handshake, Message, Range, RequestMessage, SyncState, Want, capability,
 };
@@ -206,7 +207,7 @@ fn number(value: &Value) -> u64 {
 }
 
 fn bytes(value: &Value) -> Bytes {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap().into()
+    unhex(value).into()
 }
 
 fn hash(value: &Value) -> [u8; 32] {

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use serde_json::Value;
 
+use anypath_interop::vectors::{fixed, unhex};
 use anypath_replicate::core::{Authority, Core, Manifest, Part, Tree, leaf};
 use anypath_replicate::store::MemoryStore;
 use anypath_wire::{Decoder, KeyPair, PublicKey};
@@ -15,8 +15,8 @@ use anypath_wire::{Decoder, KeyPair, PublicKey};
 fn quorums_are_judged_the_same() {
     for case in cases() {
         let (authority, verifies) = (authority(&case), &case["verifies"]);
-        let quorum = hex(&case["quorumSignatureAt4"]);
-        let patched = hex(&case["patchedSignatureAt4"]);
+        let quorum = unhex(&case["quorumSignatureAt4"]);
+        let patched = unhex(&case["patchedSignatureAt4"]);
         let (one, _, _) = parts(&case);
         assert_eq!(tree(4).hash(), fixed(&case["treeHash4"]));
         assert_eq!(tree(5).hash(), fixed(&case["treeHash5"]));
@@ -41,9 +41,9 @@ fn parts_are_signed_and_assembled_to_the_same_bytes() {
         assert_eq!(first.signature, fixed(&case["sig0At4"]));
         assert_eq!(second.signature, fixed(&case["sig1At4"]));
         assert_eq!(longer.signature, fixed(&case["sig1At5"]));
-        assert_eq!(authority.assemble(&[first.clone(), second]), hex(&case["quorumSignatureAt4"]));
+        assert_eq!(authority.assemble(&[first.clone(), second]), unhex(&case["quorumSignatureAt4"]));
         let longer = Part { patch: 1, nodes: vec![leaf(4, &block(4))], ..longer };
-        assert_eq!(authority.assemble(&[first, longer]), hex(&case["patchedSignatureAt4"]));
+        assert_eq!(authority.assemble(&[first, longer]), unhex(&case["patchedSignatureAt4"]));
     }
 }
 
@@ -78,7 +78,7 @@ fn parts(case: &Value) -> (Part, Part, Part) {
 }
 
 fn authority(case: &Value) -> Authority {
-    let manifest = Manifest::decode(&mut Decoder::new(&hex(&case["encodedManifest"]))).unwrap();
+    let manifest = Manifest::decode(&mut Decoder::new(&unhex(&case["encodedManifest"]))).unwrap();
     Authority::new(PublicKey(fixed(&case["key"])), manifest).unwrap()
 }
 
@@ -95,12 +95,4 @@ fn block(i: usize) -> Vec<u8> {
 fn cases() -> Vec<Value> {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/multisig.json")).unwrap();
     vectors["cases"].as_array().unwrap().clone()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
-}
-
-fn fixed<const N: usize>(value: &Value) -> [u8; N] {
-    hex(value).try_into().unwrap()
 }

@@ -1,6 +1,7 @@
 //! Channels against npm protomux: the recorded frames are written byte for byte, and read as what was meant.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use anypath_interop::vectors::unhex;
 use anypath_replicate::messages::{Handshake, Message, capability};
 use anypath_replicate::mux::{Channel, CloseReason, Event, Mux, Protocol};
 use anypath_wire::{PublicKey, Role};
@@ -212,5 +213,5 @@ fn take(mux: &mut Mux, count: usize) -> Vec<Event> {
 }
 
 fn bytes(value: &Value) -> Bytes {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap().into()
+    unhex(value).into()
 }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use anypath_interop::vectors::{fixed, unhex};
 use anypath_replicate::noise::suite::{Blake2b, ChaChaPoly, Ed25519, Secret};
 use anypath_replicate::noise::{
     FRAME_BYTES_MAX, Frames, HandshakeError, NoiseHandshake, OpenError, Opener, Sealer, XxHandshake,
 };
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role, keyed_hash, namespace};
 use bytes::BytesMut;
-use data_encoding::HEXLOWER;
 use noise_protocol::{Cipher, DH, Hash};
 use serde_json::Value;
 
@@ -17,12 +17,12 @@ use serde_json::Value;
 fn dh_agrees_with_noise_curve_ed() {
     let vectors = vectors("noise");
     for vector in list(&vectors["dh"]) {
-        let shared = Ed25519::dh(&Secret(bytes(&vector["local_seed"])), &bytes(&vector["remote_public"])).unwrap();
-        assert_eq!(shared.0, bytes(&vector["shared"]));
-        assert_eq!(Ed25519::pubkey(&Secret(bytes(&vector["remote_seed"]))), bytes(&vector["remote_public"]));
+        let shared = Ed25519::dh(&Secret(fixed(&vector["local_seed"])), &fixed(&vector["remote_public"])).unwrap();
+        assert_eq!(shared.0, fixed(&vector["shared"]));
+        assert_eq!(Ed25519::pubkey(&Secret(fixed(&vector["remote_seed"]))), fixed(&vector["remote_public"]));
     }
     for vector in list(&vectors["dh_must_fail"]) {
-        let shared = Ed25519::dh(&Secret(bytes(&vector["local_seed"])), &bytes(&vector["remote_public"]));
+        let shared = Ed25519::dh(&Secret(fixed(&vector["local_seed"])), &fixed(&vector["remote_public"]));
         assert!(shared.is_err(), "{}", vector["label"]);
     }
 }
@@ -30,8 +30,8 @@ fn dh_agrees_with_noise_curve_ed() {
 #[test]
 fn unsound_keys_end_a_handshake() {
     for vector in list(&vectors("noise")["dh_must_fail"]) {
-        let identity = KeyPair::from_seed(&bytes(&vector["local_seed"]));
-        let remote: [u8; 32] = bytes(&vector["remote_public"]);
+        let identity = KeyPair::from_seed(&fixed(&vector["local_seed"]));
+        let remote: [u8; 32] = fixed(&vector["remote_public"]);
         let mut xx = XxHandshake::new(Role::Responder, &identity, [12; 32]);
         assert_eq!(xx.handle_frame(&remote), Err(HandshakeError::WeakKey), "{}", vector["label"]);
         let mut ik = NoiseHandshake::ik_initiator(PublicKey(remote), b"", &identity, [11; 32]);
@@ -43,13 +43,13 @@ fn unsound_keys_end_a_handshake() {
 fn hkdf_and_aead_agree_with_noise_handshake() {
     let vectors = vectors("noise");
     for vector in list(&vectors["hkdf"]) {
-        let outputs = Blake2b::hkdf(&hex(&vector["chaining_key"]), &hex(&vector["input"]));
-        assert_eq!(outputs.0.0, bytes(&vector["outputs"][0]));
-        assert_eq!(outputs.1.0, bytes(&vector["outputs"][1]));
+        let outputs = Blake2b::hkdf(&unhex(&vector["chaining_key"]), &unhex(&vector["input"]));
+        assert_eq!(outputs.0.0, fixed(&vector["outputs"][0]));
+        assert_eq!(outputs.1.0, fixed(&vector["outputs"][1]));
     }
     for vector in list(&vectors["aead"]) {
-        let (key, counter) = (Secret(bytes(&vector["key"])), vector["nonce_counter"].as_u64().unwrap());
-        let (ad, text, sealed) = (hex(&vector["ad"]), hex(&vector["plaintext"]), hex(&vector["ciphertext"]));
+        let (key, counter) = (Secret(fixed(&vector["key"])), vector["nonce_counter"].as_u64().unwrap());
+        let (ad, text, sealed) = (unhex(&vector["ad"]), unhex(&vector["plaintext"]), unhex(&vector["ciphertext"]));
         let mut out = vec![0; sealed.len()];
         ChaChaPoly::encrypt(&key, counter, &ad, &text, &mut out);
         assert_eq!(out, sealed);
@@ -70,37 +70,37 @@ fn transcripts_are_byte_exact() {
                 Role::Initiator => (&mut initiator, &mut responder),
                 Role::Responder => (&mut responder, &mut initiator),
             };
-            let written = from.write(&hex(&message["payload"])).unwrap();
-            assert_eq!(written, hex(&message["message"]), "{}", transcript["label"]);
-            assert_eq!(to.read(&written).unwrap(), hex(&message["payload"]));
+            let written = from.write(&unhex(&message["payload"])).unwrap();
+            assert_eq!(written, unhex(&message["message"]), "{}", transcript["label"]);
+            assert_eq!(to.read(&written).unwrap(), unhex(&message["payload"]));
         }
         let (initiator, responder) = (initiator.finished().unwrap(), responder.finished().unwrap());
-        assert_eq!(initiator.tx, bytes(&transcript["initiator_tx"]));
-        assert_eq!(initiator.rx, bytes(&transcript["initiator_rx"]));
-        assert_eq!(initiator.hash, bytes(&transcript["handshake_hash"]));
-        assert_eq!(initiator.remote.0, bytes(&transcript["responder_static_public"]));
-        assert_eq!(responder.remote.0, bytes(&transcript["initiator_static_public"]));
+        assert_eq!(initiator.tx, fixed(&transcript["initiator_tx"]));
+        assert_eq!(initiator.rx, fixed(&transcript["initiator_rx"]));
+        assert_eq!(initiator.hash, fixed(&transcript["handshake_hash"]));
+        assert_eq!(initiator.remote.0, fixed(&transcript["responder_static_public"]));
+        assert_eq!(responder.remote.0, fixed(&transcript["initiator_static_public"]));
         assert_eq!((responder.rx, responder.tx, responder.hash), (initiator.tx, initiator.rx, initiator.hash));
         let holepunch = keyed_hash(&initiator.hash, &namespace("hyperswarm/dht", 1));
-        assert_eq!(holepunch, bytes(&transcript["holepunch_secret"]));
+        assert_eq!(holepunch, fixed(&transcript["holepunch_secret"]));
     }
 }
 
 #[test]
 fn messages_are_sealed_as_by_sodium_secretstream() {
     let vectors = vectors("secretstream");
-    let key = bytes(&vectors["key"]);
+    let key = fixed(&vectors["key"]);
     let sender = Handshake { role: Role::Initiator, remote: PublicKey([0; 32]), hash: [5; 64], tx: key, rx: [0; 32] };
     let receiver = Handshake { role: Role::Responder, tx: [0; 32], rx: key, ..sender.clone() };
-    let (mut sealer, header) = Sealer::new(&sender, bytes(&vectors["header"]));
+    let (mut sealer, header) = Sealer::new(&sender, fixed(&vectors["header"]));
     let mut opener = Opener::new(&receiver);
     assert!(opener.open(BytesMut::from(&header[3..])).unwrap().is_empty());
     for message in list(&vectors["messages"]) {
-        let (text, sealed) = (hex(&message["plaintext"]), hex(&message["ciphertext"]));
+        let (text, sealed) = (unhex(&message["plaintext"]), unhex(&message["ciphertext"]));
         assert_eq!(seal(&mut sealer, &text)[3..], sealed);
         assert_eq!(opener.open(BytesMut::from(&sealed[..])).unwrap(), text);
     }
-    let last = hex(&vectors["final_message"]["ciphertext"]);
+    let last = unhex(&vectors["final_message"]["ciphertext"]);
     assert_eq!(opener.open(BytesMut::from(&last[..])), Err(OpenError::UnknownTag { tag: 3 }));
 }
 
@@ -112,7 +112,7 @@ fn sessions_are_byte_exact() {
             let mut ends =
                 BTreeMap::from([Role::Initiator, Role::Responder].map(|role| (role, End::new(session, role))));
             for write in list(&session["raw"]).iter().filter(|write| write["bytes"].is_string()) {
-                let (role, bytes) = (role(write), hex(&write["bytes"]));
+                let (role, bytes) = (role(write), unhex(&write["bytes"]));
                 ends.get_mut(&role).unwrap().writes(&bytes);
                 ends.get_mut(&role.other()).unwrap().reads(&bytes, chunk_bytes);
             }
@@ -135,14 +135,14 @@ struct End {
 
 impl End {
     fn new(session: &Value, role: Role) -> Self {
-        let texts = |role: Role| list(&session["received_stream_data"][name(role)]).iter().map(hex).rev().collect();
+        let texts = |role: Role| list(&session["received_stream_data"][name(role)]).iter().map(unhex).rev().collect();
         let field = |part: &str| &session[format!("{}_{part}", name(role))];
         let xx = session["pattern"].is_string().then(|| {
-            XxHandshake::new(role, &KeyPair::from_seed(&bytes(field("static_seed"))), bytes(field("ephemeral_seed")))
+            XxHandshake::new(role, &KeyPair::from_seed(&fixed(field("static_seed"))), fixed(field("ephemeral_seed")))
         });
         let mut end = Self {
             handshake: None,
-            id: bytes(field("id")),
+            id: fixed(field("id")),
             sealer: None,
             opener: None,
             frames: Frames::new(FRAME_BYTES_MAX),
@@ -200,16 +200,16 @@ impl End {
 }
 
 fn supplied(session: &Value, role: Role) -> Handshake {
-    let (tx, rx) = (bytes(&session["initiator_tx"]), bytes(&session["initiator_rx"]));
+    let (tx, rx) = (fixed(&session["initiator_tx"]), fixed(&session["initiator_rx"]));
     let (tx, rx) = if role == Role::Initiator { (tx, rx) } else { (rx, tx) };
-    Handshake { role, remote: PublicKey([0; 32]), hash: bytes(&session["handshake_hash"]), tx, rx }
+    Handshake { role, remote: PublicKey([0; 32]), hash: fixed(&session["handshake_hash"]), tx, rx }
 }
 
 fn noise_ends(transcript: &Value) -> (NoiseHandshake, NoiseHandshake) {
-    let identity = |end: &str| KeyPair::from_seed(&bytes(&transcript[format!("{end}_static_seed")]));
-    let ephemeral = |end: &str| bytes(&transcript[format!("{end}_ephemeral_seed")]);
+    let identity = |end: &str| KeyPair::from_seed(&fixed(&transcript[format!("{end}_static_seed")]));
+    let ephemeral = |end: &str| fixed(&transcript[format!("{end}_ephemeral_seed")]);
     let (a, b) = ("initiator", "responder");
-    let prologue = hex(&transcript["prologue"]);
+    let prologue = unhex(&transcript["prologue"]);
     match transcript["pattern"].as_str().unwrap() {
         "XX" => (
             NoiseHandshake::xx(Role::Initiator, &prologue, &identity(a), ephemeral(a)),
@@ -248,12 +248,4 @@ fn vectors(file: &str) -> Value {
 /// Returns the items of a list; an empty or absent one would make a test pass for nothing.
 fn list(value: &Value) -> &Vec<Value> {
     value.as_array().filter(|items| !items.is_empty()).expect("the vectors have this list")
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().expect("the vectors have this field").as_bytes()).unwrap()
-}
-
-fn bytes<const N: usize>(value: &Value) -> [u8; N] {
-    hex(value).try_into().expect("the field has this length")
 }

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
+use anypath_interop::vectors::unhex;
 use anypath_replicate::core::{Core, Manifest, Signer, VerifyError};
 use anypath_replicate::store::MemoryStore;
 use anypath_replicate::{
@@ -189,7 +189,7 @@ fn proof(case: &Value) -> Proof {
         fork: data["fork"].as_u64().unwrap(),
         block: index("block").map(|index| BlockProof {
             index,
-            value: hex(&data["block"]["value"]).into(),
+            value: unhex(&data["block"]["value"]).into(),
             nodes: nodes(&data["block"]["nodes"]),
         }),
         hash: index("hash").map(|index| HashProof { index, nodes: nodes(&data["hash"]["nodes"]) }),
@@ -199,7 +199,7 @@ fn proof(case: &Value) -> Proof {
             length: upgrade["length"].as_u64().unwrap(),
             nodes: nodes(&upgrade["nodes"]),
             additional_nodes: nodes(&upgrade["additionalNodes"]),
-            signature: hex(&upgrade["signature"]),
+            signature: unhex(&upgrade["signature"]),
         }),
         manifest: data["manifest"].as_object().map(|_| writer(case, 0).manifest().unwrap().clone()),
     }
@@ -209,7 +209,7 @@ fn nodes(value: &Value) -> Vec<Node> {
     let node = |node: &Value| Node {
         index: node["index"].as_u64().unwrap(),
         size: node["size"].as_u64().unwrap(),
-        hash: hex(&node["hash"]).try_into().unwrap(),
+        hash: unhex(&node["hash"]).try_into().unwrap(),
     };
     value.as_array().unwrap().iter().map(node).collect()
 }
@@ -217,8 +217,4 @@ fn nodes(value: &Value) -> Vec<Node> {
 fn cases() -> Vec<Value> {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/proofs.json")).unwrap();
     vectors["cases"].as_array().unwrap().clone()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
 }

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use serde_json::Value;
 
+use anypath_interop::vectors::{fixed, unhex};
 use anypath_replicate::Node;
 use anypath_replicate::core::{Core, Manifest, Signer, flat_tree, leaf};
 use anypath_replicate::store::MemoryStore;
@@ -22,7 +22,7 @@ fn trees_of_every_length_are_the_same() {
             assert_eq!(core.tree().roots, nodes(&case["roots"]), "{length}");
             assert_eq!(core.tree().hash(), fixed(&case["treeHash"]), "{length}");
             assert_eq!(*core.key(), PublicKey(fixed(&case[kind]["key"])), "{kind}");
-            assert_eq!(core.signature(), hex(&case[kind]["signature"]), "{kind} {length}");
+            assert_eq!(core.signature(), unhex(&case[kind]["signature"]), "{kind} {length}");
         }
         let roots: Vec<_> = case["rootIndexes"].as_array().unwrap().iter().map(|root| root.as_u64().unwrap()).collect();
         assert_eq!(flat_tree::full_roots(length).collect::<Vec<_>>(), roots);
@@ -48,7 +48,7 @@ fn blocks_appended_one_by_one_or_together_give_the_same_nodes() {
 #[test]
 fn a_leaf_is_hashed_with_its_length() {
     let vector = &vectors()["leaf0"];
-    assert_eq!(leaf(0, &hex(&vector["data"])).hash, fixed(&vector["hash"]));
+    assert_eq!(leaf(0, &unhex(&vector["data"])).hash, fixed(&vector["hash"]));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn truncations_sign_the_same_heads() {
         assert_eq!(core.byte_length(), step["byteLength"].as_u64().unwrap(), "{}", step["op"]);
         assert_eq!(core.tree().hash(), fixed(&step["treeHash"]), "{}", step["op"]);
         assert_eq!(core.tree().roots, nodes(&step["roots"]), "{}", step["op"]);
-        assert_eq!(core.signature(), hex(&step["signature"]), "{}", step["op"]);
+        assert_eq!(core.signature(), unhex(&step["signature"]), "{}", step["op"]);
         assert_eq!(core.contiguous_length(), core.length());
     }
 }
@@ -106,12 +106,4 @@ fn nodes(value: &Value) -> Vec<Node> {
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../vectors/tree.json")).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
-}
-
-fn fixed<const N: usize>(value: &Value) -> [u8; N] {
-    hex(value).try_into().unwrap()
 }

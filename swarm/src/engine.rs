@@ -1,6 +1,6 @@
 //! The thread that owns the replicator: takes frames and calls, commits, hands out frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::committer::Committer;
 use crate::connection::ConnectionError;
 use crate::event::Event;
 
@@ -42,6 +43,8 @@ pub(crate) enum Job {
     Written(PeerId, Vec<u8>),
     /// A connection has ended.
     Disconnect(PeerId),
+    /// The store has committed.
+    Wake,
     /// Commit and end.
     Stop,
 }
@@ -61,9 +64,13 @@ impl EngineHandle {
     pub(crate) fn start(replicator: Replicator) -> std::io::Result<(Self, thread::JoinHandle<Result<(), StoreError>>)> {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
+        let committer = Committer::start(replicator.store().clone(), jobs.downgrade())?;
         let engine = Engine {
             replicator,
             peers: BTreeMap::new(),
+            unblocked: BTreeSet::new(),
+            committer,
+            committing: None,
             replies: Vec::new(),
             staged_since: None,
             events: events.clone(),
@@ -118,6 +125,12 @@ impl Stopped {
 struct Engine {
     replicator: Replicator,
     peers: BTreeMap<PeerId, Peer>,
+    /// Peers that have room for frames again.
+    unblocked: BTreeSet<PeerId>,
+    committer: Committer,
+    /// The replies to calls whose work is being committed, if a commit is under way.
+    committing: Option<Vec<Reply>>,
+    /// The replies to calls since then.
     replies: Vec<Reply>,
     staged_since: Option<Instant>,
     events: broadcast::Sender<Event>,
@@ -143,23 +156,26 @@ impl Engine {
     }
 
     fn work(&mut self, queue: &mut mpsc::Receiver<Job>) -> Result<(), StoreError> {
-        while let Some(job) = queue.blocking_recv() {
+        let mut stop = false;
+        while let Some(job) = queue.blocking_recv().filter(|_| !stop) {
             let mut next = Some(job);
-            let mut stop = false;
             while let Some(job) = next {
                 stop |= matches!(job, Job::Stop);
                 self.handle(job)?;
+                self.finish_commit(false)?;
                 self.commit_if_due()?;
                 self.hand_out()?;
                 next = queue.try_recv().ok();
             }
-            self.commit()?;
+            self.begin_commit();
             self.hand_out()?;
             if stop {
                 break;
             }
         }
-        self.commit()
+        self.finish_commit(true)?;
+        self.begin_commit();
+        self.finish_commit(true)
     }
 
     fn handle(&mut self, job: Job) -> Result<(), StoreError> {
@@ -183,15 +199,16 @@ impl Engine {
                     }
                 }
             }
-            Job::Written(peer, mut buffer) => {
-                if let Some(peer) = self.peers.get_mut(&peer) {
+            Job::Written(id, mut buffer) => {
+                if let Some(peer) = self.peers.get_mut(&id) {
                     peer.unwritten -= 1;
                     buffer.clear();
                     peer.spare.push(buffer);
                 }
+                self.unblocked.insert(id);
             }
             Job::Disconnect(peer) => self.disconnect(peer)?,
-            Job::Stop => {}
+            Job::Wake | Job::Stop => {}
         }
         Ok(())
     }
@@ -213,26 +230,34 @@ impl Engine {
         self.replicator.disconnect(peer)
     }
 
-    /// Hands out frames to every peer that has room for them.
+    /// Hands out frames to the peers that have news or room, and events to whoever subscribed.
     fn hand_out(&mut self) -> Result<(), StoreError> {
-        let mut failed = Vec::new();
-        for (id, peer) in &mut self.peers {
-            while peer.unwritten < FRAMES_UNWRITTEN_MAX && self.replicator.has_frame(*id) {
-                let mut frame = peer.spare.pop().unwrap_or_default();
-                frame.resize(Sealer::ROOM_BYTES, 0);
-                match self.replicator.poll_frame(*id, &mut frame) {
-                    Ok(true) if peer.frames.send(frame).is_ok() => peer.unwritten += 1,
-                    Ok(_) => break,
-                    Err(error) => {
-                        failed.push((*id, error));
-                        break;
-                    }
-                }
+        let mut ready = self.replicator.take_ready();
+        ready.append(&mut self.unblocked);
+        for id in ready {
+            if let Err(error) = self.hand_frames(id) {
+                self.fail(id, error)?;
             }
         }
-        failed.into_iter().try_for_each(|(id, error)| self.fail(id, error))?;
         while let Some(event) = self.replicator.poll_event() {
             drop(self.events.send(Event::Core(event)));
+        }
+        Ok(())
+    }
+
+    fn hand_frames(&mut self, id: PeerId) -> Result<(), replicator::FrameError> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        while peer.unwritten < FRAMES_UNWRITTEN_MAX {
+            let mut frame = peer.spare.pop().unwrap_or_default();
+            frame.resize(Sealer::ROOM_BYTES, 0);
+            if !self.replicator.poll_frame(id, &mut frame)? {
+                peer.spare.push(frame);
+                break;
+            }
+            if peer.frames.send(frame).is_err() {
+                break;
+            }
+            peer.unwritten += 1;
         }
         Ok(())
     }
@@ -242,16 +267,40 @@ impl Engine {
             return Ok(());
         }
         let since = *self.staged_since.get_or_insert_with(Instant::now);
-        let due = self.replicator.staged_bytes() >= STAGED_BYTES_MAX || since.elapsed() >= STAGED_TIME_MAX;
-        if due { self.commit() } else { Ok(()) }
+        let bytes = self.replicator.staged_bytes();
+        if bytes >= STAGED_BYTES_MAX {
+            self.finish_commit(true)?;
+        }
+        if bytes >= COMMIT_BYTES_MIN || since.elapsed() >= STAGED_TIME_MAX {
+            self.begin_commit();
+        }
+        Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
-        self.staged_since = None;
-        if self.replicator.is_staged() {
-            self.replicator.commit()?;
+    /// Begins to commit what is staged, unless a commit is under way; replies at once if there is nothing to commit.
+    fn begin_commit(&mut self) {
+        if let Some(waiting) = &mut self.committing {
+            if !self.replicator.is_staged() {
+                waiting.append(&mut self.replies);
+            }
+        } else if self.replicator.is_staged() {
+            self.staged_since = None;
+            self.committing = Some(std::mem::take(&mut self.replies));
+            self.committer.begin(self.replicator.begin_commit());
+        } else {
+            self.replies.drain(..).for_each(|reply| reply());
         }
-        self.replies.drain(..).for_each(|reply| reply());
+    }
+
+    /// Tells what a commit has made true, once it is done.
+    fn finish_commit(&mut self, wait: bool) -> Result<(), StoreError> {
+        if self.committing.is_none() {
+            return Ok(());
+        }
+        let Some(outcome) = self.committer.outcome(wait) else { return Ok(()) };
+        outcome?;
+        self.replicator.finish_commit()?;
+        self.committing.take().into_iter().flatten().for_each(|reply| reply());
         Ok(())
     }
 }
@@ -262,7 +311,9 @@ const JOBS_MAX: usize = 64;
 const EVENTS_MAX: usize = 4096;
 /// Frames handed to a connection and not yet written: enough to keep a socket busy, few enough to stay fair.
 const FRAMES_UNWRITTEN_MAX: usize = 8;
-/// Staged bytes at which a commit is made though more is waiting, in bytes.
+/// Staged bytes at which a commit begins though more is waiting, if none is under way.
+const COMMIT_BYTES_MIN: usize = 2 << 20;
+/// Staged bytes at which everything waits for the commit under way.
 const STAGED_BYTES_MAX: usize = 8 << 20;
 /// How long anything stays staged while more keeps coming.
 const STAGED_TIME_MAX: Duration = Duration::from_millis(100);

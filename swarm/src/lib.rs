@@ -49,6 +49,7 @@
 //! # }
 //! ```
 
+mod committer;
 mod connection;
 mod engine;
 mod event;

@@ -29,9 +29,12 @@ pub fn key_from_text(text: &str) -> Result<[u8; 32], InvalidKeyText> {
         52 => Z32.decode(text.to_ascii_lowercase().as_bytes()).ok(),
         _ => None,
     };
-    decoded
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| InvalidKeyText { text: text.chars().take(SHOWN_CHARS_MAX).collect() })
+    decoded.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| InvalidKeyText { text: excerpt(text) })
+}
+
+/// Returns as much of a wrong text as an error repeats.
+pub(crate) fn excerpt(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 /// How much of a wrong text an error repeats, in characters.

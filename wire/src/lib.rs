@@ -18,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod address;
 mod base32;
 mod codec;
 mod handshake;
@@ -28,12 +29,13 @@ mod listen;
 mod machine;
 mod time;
 
+pub use address::{Address, InvalidAddress};
 pub use base32::{InvalidKeyText, key_from_text, key_to_text};
 pub use codec::{DecodeError, Decoder, Encode};
 pub use handshake::{Handshake, Role};
 pub use hash::{Hash, Hasher, hash, hash_all, keyed_hash, namespace};
 pub use keys::{DiscoveryKey, KeyPair, PublicKey, Signature};
-pub use link::{Address, InvalidAddress, InvalidLink, Link};
+pub use link::{InvalidLink, Link};
 pub use listen::{InvalidListenAt, ListenAt};
 pub use machine::{Deadline, Machine, Transmit};
 pub use time::Time;

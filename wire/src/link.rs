@@ -1,4 +1,4 @@
-//! Links, which a person passes on, and addresses, which a transport dials.
+//! Links, which a person passes on: a drive's key and where to look for it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use thiserror::Error;
 
-use crate::{InvalidKeyText, PublicKey};
+use crate::{Address, InvalidAddress, InvalidKeyText, PublicKey};
 
 /// A drive's key and where it may be found: `hyper://<z-base-32 key>[?via=ADDRESS[&via=ADDRESS…]]`.
 ///
@@ -76,58 +76,8 @@ impl fmt::Display for Link {
     }
 }
 
-/// Where a transport may reach a peer: `scheme://host:port`, the host a name or an IP address (IPv6 in brackets).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address {
-    /// The transport's word, lower case: `tcp`.
-    pub scheme: String,
-    /// A name or an IP address, without brackets.
-    pub host: String,
-    /// 1 to 65535; 0 only where an address asks for any free port to listen at.
-    pub port: u16,
-}
-
-/// Text that is not an address.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is not an address: expected scheme://host:port, as in tcp://192.0.2.7:3282")]
-pub struct InvalidAddress {
-    text: String,
-}
-
-impl FromStr for Address {
-    type Err = InvalidAddress;
-
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        parse_address(text).ok_or_else(|| InvalidAddress { text: text.chars().take(SHOWN_CHARS_MAX).collect() })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme, host, port } = self;
-        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
-    }
-}
-
-fn parse_address(text: &str) -> Option<Address> {
-    let (scheme, rest) = text.split_once("://")?;
-    let (host, port) = rest.trim_end_matches('/').rsplit_once(':')?;
-    let host = match host.strip_prefix('[') {
-        Some(bracketed) => bracketed.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._:%".contains(c));
-    if !word(scheme) || !word(host) {
-        return None;
-    }
-    Some(Address { scheme: scheme.to_ascii_lowercase(), host: host.to_owned(), port: port.parse().ok()? })
-}
-
 /// What a `via` hint may not carry as it is inside a link's query.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'&').add(b'%').add(b'+').add(b'"').add(b'<').add(b'>');
-/// How much of a wrong text an error repeats, in characters.
-const SHOWN_CHARS_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {
@@ -157,15 +107,5 @@ mod tests {
         assert_eq!(text.parse::<Link>(), Err(InvalidLink::Unknown("#encryption".into())));
         assert!(matches!("https://example.org".parse::<Link>(), Err(InvalidLink::Scheme(_))));
         assert!(matches!(format!("{}?via=nowhere", key()).parse::<Link>(), Err(InvalidLink::Via(_))));
-    }
-
-    #[test]
-    fn addresses_of_both_families_and_names_are_read() {
-        for text in ["tcp://127.0.0.1:0", "tcp://[::1]:65535", "tcp://relay.example:443"] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
-        }
-        for text in ["127.0.0.1:1", "tcp://::1:1", "tcp://host", "tcp://:1", "tcp://host:65536", "tcp://a b:1"] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
-        }
     }
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::Address;
+use crate::address::write_place;
+use crate::base32::excerpt;
 
 /// Where to listen: `scheme://host:port`, `scheme://host:first-last` (the first free one is taken) or port 0 (any).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,19 +42,14 @@ impl FromStr for ListenAt {
     type Err = InvalidListenAt;
 
     fn from_str(text: &str) -> Result<Self, InvalidListenAt> {
-        parse(text).ok_or_else(|| InvalidListenAt { text: text.chars().take(SHOWN_CHARS_MAX).collect() })
+        parse(text).ok_or_else(|| InvalidListenAt { text: excerpt(text) })
     }
 }
 
 impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, host, ports: _ } = self;
-        let ports = self.ports_text();
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{ports}")
-        } else {
-            write!(f, "{scheme}://{host}:{ports}")
-        }
+        write_place(f, scheme, host, self.ports_text())
     }
 }
 
@@ -64,9 +61,6 @@ fn parse(text: &str) -> Option<ListenAt> {
     let sound = first <= last && (first > 0 || last == 0);
     sound.then_some(ListenAt { scheme, host, ports: first..=last })
 }
-
-/// How much of a wrong text an error repeats, in characters.
-const SHOWN_CHARS_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use anypath_wire::{Address, PublicKey};
@@ -10,8 +10,9 @@ use anypath_wire::{Address, PublicKey};
 use super::session::Session;
 use super::share::listen_at;
 use crate::args::Seed;
+use crate::folder::drive::{DriveSource, Version};
 use crate::node::RemoteDrive;
-use crate::{Exit, Interrupt, Place, Report};
+use crate::{Event, Exit, Interrupt, Place, Report};
 
 /// Seeds drives until interrupted.
 ///
@@ -34,11 +35,29 @@ fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, int
     vias.dedup();
     session.connect(vias);
     let mut waiter = session.waiter(Duration::MAX);
+    let started = Instant::now();
+    let mut told = vec![Version::default(); drives.len()];
     while !interrupt.is_asked() {
-        for drive in &mut drives {
+        for (drive, told) in drives.iter_mut().zip(&mut told) {
             drive.keep_whole(report)?;
+            if drive.version() != *told
+                && let Some((files, bytes)) = whole(drive)?
+            {
+                *told = drive.version();
+                let (seconds, transport) = (started.elapsed().as_secs_f64(), session.reach.transport());
+                report.event(&Event::Done { files, bytes, seconds, transport });
+            }
         }
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
     Ok(Exit::Interrupted)
+}
+
+/// Returns how many files and bytes the drive's version has, if all of them are here.
+fn whole(drive: &mut RemoteDrive) -> Result<Option<(u64, u64)>> {
+    if !drive.holds_contents(0)? {
+        return Ok(None);
+    }
+    let (files, bytes, end) = drive.totals()?;
+    Ok(drive.holds_contents(end)?.then_some((files, bytes)))
 }

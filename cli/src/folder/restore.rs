@@ -255,9 +255,10 @@ impl Restore<'_> {
         if !matches!(written, Ok(Ok(_))) {
             self.target.discard(&work.name);
         }
+        let written = written?;
         self.done = before.saturating_add(work.fresh());
         self.report.progress(self.done, self.total, self.resumed);
-        match written? {
+        match written {
             Ok(standing) => {
                 self.counted.written += 1;
                 self.count(&standing);

@@ -136,6 +136,38 @@ impl RemoteDrive {
         Ok(())
     }
 
+    /// Returns how many files and links the version has, their bytes, and where in the blobs core the last one ends.
+    ///
+    /// # Errors
+    /// If the entries cannot be had.
+    pub(crate) fn totals(&mut self) -> Result<(u64, u64, u64)> {
+        let (mut files, mut bytes, mut end, mut last) = (0, 0_u64, 0, None);
+        loop {
+            let page = self.entries(last.as_deref(), TOTALS_PAGE)?;
+            let Some(entry) = page.last() else { return Ok((files, bytes, end)) };
+            last = Some(entry.name.clone());
+            files += page.len() as u64;
+            for entry in &page {
+                bytes = bytes.saturating_add(entry.kind.bytes());
+                if let Kind::File { blob, .. } = &entry.kind {
+                    end = end.max(blob.blocks().end);
+                }
+            }
+        }
+    }
+
+    /// Returns whether all contents are here, and as many blocks as the version needs.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn holds_contents(&self, end: u64) -> Result<bool> {
+        let Some(blobs) = self.blobs else { return Ok(false) };
+        self.waiter.read(move |replicator| {
+            let core = replicator.core(blobs);
+            core.length() >= end && core.contiguous_length() == core.length()
+        })
+    }
+
     /// Returns the names of the entries that could not be read, as far as these can be, and forgets them.
     ///
     /// # Errors
@@ -394,5 +426,7 @@ const ENTRY_PREFIX: &[u8] = b"files\0";
 const AHEAD_BYTES: usize = 1 << 20;
 /// How long other peers are waited for once one has shown its newest version.
 const OTHERS_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How many entries are read at a time to add them up.
+const TOTALS_PAGE: usize = 1024;
 /// How many blocks of one file are looked for when counting what is here: 4 GiB of usual ones.
 const HELD_BLOCKS_MAX: u64 = 1 << 16;

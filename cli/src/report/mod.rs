@@ -21,7 +21,8 @@ pub struct Report {
 struct Inner {
     out: Box<dyn Write + Send>,
     voice: Voice,
-    told: Option<Instant>,
+    /// When progress was last told, and how far it was.
+    told: Option<(Instant, u64)>,
 }
 
 enum Voice {
@@ -62,12 +63,15 @@ impl Report {
         self.event(&Event::Problem { code, name, message: &problem.cause.to_string() });
     }
 
-    /// Tells how far the work is, unless it did so just now; the first and the last step are always told.
+    /// Tells how far the work is, unless it did so just now or hardly anything was done since; the first and the last
+    /// step are always told, so that whoever listens knows where it stands should it stall.
     pub fn progress(&self, bytes: u64, total: u64, resumed: u64) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = inner.told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY);
+        let due = inner.told.is_none_or(|(at, told)| {
+            at.elapsed() >= PROGRESS_EVERY || bytes.saturating_sub(told) >= total / PROGRESS_STEPS
+        });
         if due || bytes >= total {
-            inner.told = (bytes < total).then(Instant::now);
+            inner.told = (bytes < total).then(|| (Instant::now(), bytes));
             inner.tell(&Event::Progress { bytes, total, resumed });
         }
     }
@@ -95,6 +99,8 @@ impl Inner {
 
 /// How often progress is told to scripts; people's bars have their own pace.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// How many steps of progress are told however fast they come.
+const PROGRESS_STEPS: u64 = 100;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::page::{
+    PAGE_BITS, PAGE_BYTES, PAGE_WORDS, Words, each_word, find, pages, place, to_bytes, to_words, within,
+};
+
 /// A sparse row of bits.
 ///
 /// Its memory grows with the bits that are set, never with an index that is merely asked for.
@@ -65,9 +69,7 @@ impl Bitfield {
         }
         let (first, last) = (place(range.start).0, place(range.end - 1).0);
         for (number, words) in self.pages.range_mut(first..=last) {
-            let start = range.start.max(number * PAGE_BITS) - number * PAGE_BITS;
-            let end = range.end.min((number + 1) * PAGE_BITS) - number * PAGE_BITS;
-            each_word(start as usize..end as usize, words, |word, mask| *word &= !mask);
+            each_word(within(*number, &range), words, |word, mask| *word &= !mask);
             self.dirty.insert(*number);
         }
         if self.contiguous > range.start {
@@ -103,7 +105,7 @@ impl Bitfield {
     }
 
     /// Returns the bits of a page as 512 words, LSB first, or `None` if none was ever set.
-    pub fn page(&self, number: u64) -> Option<&Words> {
+    pub fn page(&self, number: u64) -> Option<&[u64; PAGE_WORDS]> {
         self.pages.get(&number).map(|words| &**words)
     }
 
@@ -129,70 +131,6 @@ impl Bitfield {
         }
     }
 }
-
-/// A page of bits.
-pub type Words = [u64; PAGE_WORDS];
-
-fn place(index: u64) -> (u64, usize) {
-    (index / PAGE_BITS, (index % PAGE_BITS) as usize)
-}
-
-/// Cuts a range into pages and the bits within them.
-fn pages(range: Range<u64>) -> impl Iterator<Item = (u64, Range<usize>)> {
-    let mut start = range.start;
-    std::iter::from_fn(move || {
-        let (page, bit) = place(start);
-        let end = range.end.min((page + 1) * PAGE_BITS);
-        (start < end).then(|| {
-            let bits = bit..bit + (end - start) as usize;
-            start = end;
-            (page, bits)
-        })
-    })
-}
-
-/// Calls `change` with every word of the page that has bits of the range, and a mask of those.
-fn each_word(bits: Range<usize>, words: &mut Words, mut change: impl FnMut(&mut u64, u64)) {
-    let mut bit = bits.start;
-    while bit < bits.end {
-        let count = (64 - bit % 64).min(bits.end - bit);
-        change(&mut words[bit / 64], u64::MAX >> (64 - count) << (bit % 64));
-        bit += count;
-    }
-}
-
-/// Returns the first bit at or after `from` that differs from those of `flip`.
-fn find(words: &Words, from: usize, flip: u64) -> Option<u64> {
-    let mut word = (words[from / 64] ^ flip) & (u64::MAX << (from % 64));
-    for at in from / 64.. {
-        if word != 0 {
-            return Some((at * 64) as u64 + u64::from(word.trailing_zeros()));
-        }
-        word = words.get(at + 1)? ^ flip;
-    }
-    None
-}
-
-fn to_words(bytes: &[u8; PAGE_BYTES]) -> Box<Words> {
-    let mut words = Box::new([0; PAGE_WORDS]);
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    words
-}
-
-fn to_bytes(words: &Words) -> Box<[u8; PAGE_BYTES]> {
-    let mut bytes = Box::new([0; PAGE_BYTES]);
-    for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        *bytes = word.to_le_bytes();
-    }
-    bytes
-}
-
-/// Bits of a page, as the protocol and the reference's storage count them.
-const PAGE_BITS: u64 = 32_768;
-const PAGE_BYTES: usize = PAGE_BITS as usize / 8;
-const PAGE_WORDS: usize = PAGE_BYTES / 8;
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,7 @@ mod error;
 pub mod flat_tree;
 mod manifest;
 mod multisig;
+pub(crate) mod page;
 mod position;
 mod prove;
 mod reorg;
@@ -37,7 +38,7 @@ use bytes::Bytes;
 use anypath_wire::{DiscoveryKey, KeyPair, PublicKey};
 
 pub use accept::Accepted;
-pub use bitfield::{Bitfield, Words};
+pub use bitfield::Bitfield;
 pub use encryption::Encryption;
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
 pub use manifest::{Manifest, Prologue, Signer};
@@ -318,6 +319,11 @@ impl Core {
     /// Returns roughly how many bytes were staged since the last [`take_changes`](Self::take_changes).
     pub fn staged_bytes(&self) -> usize {
         self.staged.bytes()
+    }
+
+    /// Returns whether anything was staged since the last [`take_changes`](Self::take_changes).
+    pub fn is_staged(&self) -> bool {
+        self.changed != Rows::default() || !self.staged.next_is_empty()
     }
 
     /// Returns everything staged since the last [`committed`](Self::committed), or `None` if there is nothing.

@@ -85,6 +85,10 @@ impl Staged {
         self.bytes
     }
 
+    pub(super) fn next_is_empty(&self) -> bool {
+        self.next.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.next.is_empty() && self.handed.is_empty()
     }

@@ -12,16 +12,20 @@ impl Exchange {
     /// Takes an answer.
     pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
         let Some(pending) = self.peers.get_mut(&id).and_then(|peer| peer.window.take(request)) else { return Ok(()) };
+        if proof.fork != pending.fork {
+            return Ok(self.handle_no_answer(id, &pending)?);
+        }
         if proof.fork > self.core.fork() {
-            return Ok(self.handle_reorg_data(id, proof)?);
+            return Ok(self.handle_reorg_data(id, &pending, proof)?);
         }
         if proof.fork < self.core.fork() {
-            self.give_back(id, &pending);
+            self.settle(id, &pending);
             return Ok(self.refill_all()?);
         }
+        self.peer(id, |peer| peer.upgrade_lapsed &= pending.request.upgrade.is_none());
         let length = self.core.length();
         if self.is_early(&pending) {
-            self.peer(id, |peer| peer.early.push(Early { pending, proof }));
+            self.peer(id, |peer| peer.early.push(Early::new(pending, proof)));
         } else if self.accept(id, &pending, proof)? {
             self.accept_early(id)?;
         }
@@ -31,8 +35,12 @@ impl Exchange {
 
     /// Takes the answer that there is none.
     pub(super) fn handle_no_data(&mut self, id: PeerId, request: u64) -> Result<(), StoreError> {
+        let pending = self.peers.get_mut(&id).and_then(|peer| peer.window.take(request));
+        pending.map_or(Ok(()), |pending| self.handle_no_answer(id, &pending))
+    }
+
+    fn handle_no_answer(&mut self, id: PeerId, pending: &Pending) -> Result<(), StoreError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let Some(pending) = peer.window.take(request) else { return Ok(()) };
         peer.no_data += 1;
         if peer.no_data >= NO_DATA_MAX {
             peer.paused = true;
@@ -43,10 +51,13 @@ impl Exchange {
             // It said it had the block; until it says so again it has not.
             peer.blocks.set(index, index + 1, false);
         }
-        self.give_back(id, &pending);
+        if pending.request.upgrade.is_some() {
+            peer.remote.can_upgrade = false;
+        }
+        self.give_back(id, pending);
         self.give_up_early(id);
         if pending.fork > self.core.fork() {
-            self.lose_reorganiser(id)?;
+            self.decline(id, pending.fork)?;
         }
         self.refill_all()
     }
@@ -79,16 +90,26 @@ impl Exchange {
                 self.settle(id, pending);
                 self.peer(id, |peer| peer.no_data = 0);
                 if let Some(index) = accepted.block {
-                    self.gained.add(index..index + 1);
+                    self.staged.gained.add(index..index + 1);
                 }
                 Ok(true)
             }
             Err(VerifyError::Store(error)) => Err(error.into()),
+            Err(VerifyError::Stale | VerifyError::Frozen) if self.has_moved_on(pending) => {
+                self.give_back(id, pending);
+                Ok(true)
+            }
             Err(error) => {
                 self.refuse(id, pending, &error)?;
                 Ok(false)
             }
         }
+    }
+
+    /// Returns whether our core has changed so that a request for a longer tree no longer fits it.
+    fn has_moved_on(&self, pending: &Pending) -> bool {
+        let length = self.core.length();
+        self.core.is_frozen() || pending.request.upgrade.is_some_and(|upgrade| upgrade.start != length)
     }
 
     /// Returns whether an answer cannot be verified yet, since it relies on another one that the peer sends later.
@@ -111,7 +132,9 @@ impl Exchange {
     /// Asks again for early answers whose predecessors did not come, or of which there are too many.
     fn give_up_early(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.early.is_empty() || (peer.window.len() > 0 && peer.early.len() <= EARLY_MAX) {
+        let bytes: usize = peer.early.iter().map(Early::bytes).sum();
+        let few = peer.early.len() <= EARLY_MAX && bytes <= EARLY_BYTES_MAX;
+        if peer.early.is_empty() || (peer.window.len() > 0 && few) {
             return;
         }
         peer.predicts = false;
@@ -120,7 +143,7 @@ impl Exchange {
     }
 
     /// Gives back what a lost request had taken, so that any peer may be asked for it.
-    fn give_back(&mut self, id: PeerId, pending: &Pending) {
+    pub(super) fn give_back(&mut self, id: PeerId, pending: &Pending) {
         self.settle(id, pending);
         let Some(block) = pending.request.block else { return };
         if pending.fork == self.core.fork() && !self.core.has(block.index) {
@@ -145,11 +168,12 @@ impl Exchange {
     }
 
     /// Asks a peer for nothing more, since what it sent does not verify.
-    fn refuse(&mut self, id: PeerId, pending: &Pending, error: &VerifyError) -> Result<(), StoreError> {
+    pub(super) fn refuse(&mut self, id: PeerId, pending: &Pending, error: &VerifyError) -> Result<(), StoreError> {
         tracing::warn!(peer = id.0, core = %self.core.key(), %error, "a peer sent data that does not verify");
         self.give_back(id, pending);
         self.peer(id, |peer| peer.paused = true);
         self.give_back_all(id);
+        self.lose_reorganiser(id)?;
         self.events.push_back(ExchangeEvent::Refused(id, Misbehaviour::InvalidData));
         self.refill_all()
     }
@@ -159,3 +183,5 @@ impl Exchange {
 const NO_DATA_MAX: u32 = 32;
 /// Most answers kept because they came before the one they rely on; each holds a block.
 const EARLY_MAX: usize = 32;
+/// Most bytes of them, of one peer and core.
+const EARLY_BYTES_MAX: usize = 4 << 20;

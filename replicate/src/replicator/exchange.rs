@@ -10,6 +10,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::PeerId;
+use super::announce::Changes;
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
@@ -33,13 +34,12 @@ pub(super) struct Exchange {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
-    pub(super) reorganisation: Option<Reorganisation>,
-    /// Blocks gained since the last commit.
-    pub(super) gained: Ranges,
-    /// Blocks of the committed core that are no longer part of it, first and end.
-    pub(super) dropped: Option<(u64, u64)>,
-    /// Blocks forgotten since the last commit.
-    pub(super) cleared: Ranges,
+    /// Higher forks that peers told us of, by fork.
+    pub(super) reorganisations: BTreeMap<u64, Reorganisation>,
+    /// Changes since the last commit began.
+    pub(super) staged: Changes,
+    /// The changes that are being committed, and the head with them.
+    pub(super) handed: Option<(Changes, Head)>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
     /// Names of extension messages that somebody here wants to hear.
@@ -49,12 +49,14 @@ pub(super) struct Exchange {
     pub(super) events: VecDeque<ExchangeEvent>,
 }
 
-/// A fork and a length.
+/// What peers are told of a core's present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Head {
     pub(super) fork: u64,
     pub(super) length: u64,
     pub(super) manifest: bool,
+    /// How many blocks are held from the first on.
+    pub(super) contiguous: u64,
 }
 
 /// What happened to a core.
@@ -125,10 +127,9 @@ impl Exchange {
             taken,
             peers: BTreeMap::new(),
             upgrading: None,
-            reorganisation: None,
-            gained: Ranges::default(),
-            dropped: None,
-            cleared: Ranges::default(),
+            reorganisations: BTreeMap::new(),
+            staged: Changes::default(),
+            handed: None,
             told,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -159,9 +160,7 @@ impl Exchange {
         goal(self);
         if fresh && self.downloading() {
             self.tell_all_sync();
-        }
-        for id in self.peer_ids() {
-            self.follow_fork(id)?;
+            self.peer_ids().into_iter().try_for_each(|id| self.follow_fork(id))?;
         }
         self.refill_all()
     }
@@ -172,8 +171,7 @@ impl Exchange {
         self.core.clear(run.clone());
         self.goals.remove(run.clone());
         self.taken.clear_range(run.clone());
-        self.gained.remove(run.clone());
-        self.cleared.add(run);
+        self.staged.clear(run);
     }
 
     /// Takes everything out of what is wanted; what is in flight still arrives.
@@ -210,9 +208,10 @@ impl Exchange {
     pub(super) fn handle(&mut self, id: PeerId, message: Message) -> Result<(), ExchangeError> {
         match message {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
-            Message::Request(asked) => {
-                self.handle_request(id, Asked { id: asked.id, fork: asked.fork, request: asked.request })?
-            }
+            Message::Request(asked) => self.handle_request(
+                id,
+                Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
+            )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
@@ -232,6 +231,7 @@ impl Exchange {
 
     /// Returns the next message for a peer: news, then requests, then answers to its own.
     pub(super) fn poll_message(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
+        self.judge(id);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
         if std::mem::take(&mut peer.searching) {
             self.refill(id)?;
@@ -247,6 +247,17 @@ impl Exchange {
             Some(message) => Ok(Some(message)),
             None => self.serve(id),
         }
+    }
+
+    /// Looks for blocks to ask a peer for as soon as it takes in requests: one search, however many messages led to it.
+    pub(super) fn search_later(&mut self, id: PeerId) {
+        self.peer(id, |peer| peer.searching = true);
+        self.mark_ready(id);
+    }
+
+    /// Returns whether the search for a block to ask a peer for is not over.
+    pub(super) fn is_searching(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.searching)
     }
 
     /// Says that the peer has something to send.
@@ -281,16 +292,20 @@ impl Exchange {
             peer.blocks.set_words(bitfield.start, bitfield.bytes.len() as u64 * 8, bitfield.words());
             peer.reconsider(bitfield.start);
         });
-        Ok(self.refill(id)?)
+        self.search_later(id);
+        Ok(())
     }
 
-    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), ExchangeError> {
+    fn handle_range(&mut self, id: PeerId, range: RangeMessage) -> Result<(), Misbehaviour> {
         let end = checked_end(range.start, range.length)?;
         self.peer(id, |peer| {
             peer.blocks.set(range.start, end, !range.drop);
             peer.reconsider(range.start);
         });
-        if range.drop { Ok(()) } else { Ok(self.refill(id)?) }
+        if !range.drop {
+            self.search_later(id);
+        }
+        Ok(())
     }
 
     pub(super) fn tell_all_sync(&mut self) {
@@ -322,7 +337,13 @@ impl Exchange {
 impl Head {
     /// Returns the head of a core, staged changes included.
     pub(super) fn of(core: &Core) -> Self {
-        Self { fork: core.fork(), length: core.length(), manifest: core.manifest().is_some() && !core.is_compat() }
+        let manifest = core.manifest().is_some() && !core.is_compat();
+        Self { fork: core.fork(), length: core.length(), manifest, contiguous: core.contiguous_length() }
+    }
+
+    /// Returns whether a sync would say something else.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (self.fork, self.length, self.manifest) != (other.fork, other.length, other.manifest)
     }
 }
 

@@ -21,6 +21,7 @@ impl Exchange {
         if !downloading || frozen || !self.peers.get(&id).is_some_and(Peer::answers) {
             return Ok(());
         }
+        self.judge(id);
         self.ask_upgrade(id);
         self.ask_seeks(id)?;
         let Some(peer) = self.peers.get(&id) else { return Ok(()) };
@@ -57,8 +58,7 @@ impl Exchange {
             self.ask_region(id, free);
             held?;
         }
-        self.peer(id, |peer| peer.searching = true);
-        self.mark_ready(id);
+        self.search_later(id);
         None
     }
 
@@ -71,7 +71,7 @@ impl Exchange {
             peer.expected.insert(node);
         });
         let request = Request { block: Some(block), ..Request::default() };
-        peer.ask(Pending { fork, request, predicted: nodes < missing });
+        peer.ask(Pending { predicted: nodes < missing, ..Pending::new(fork, request) });
         peer.cursor = index + 1;
         self.taken.set(index);
         self.mark_ready(id);

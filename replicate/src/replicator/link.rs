@@ -1,6 +1,6 @@
 //! One connection: its mux, and which channel is which core.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::CoreId;
 use crate::messages::{self, Message};
@@ -13,8 +13,9 @@ pub(super) struct Link {
     pub(super) handshake: Handshake,
     cores: BTreeMap<Channel, CoreId>,
     channels: BTreeMap<CoreId, Channel>,
-    /// Cores with something to send, each once.
+    /// Cores in the order in which they had something to send; those not in `queued` are no longer meant.
     ready: VecDeque<CoreId>,
+    queued: BTreeSet<CoreId>,
     /// How often a channel was opened again after the peer closed it.
     pub(super) reopened: u32,
 }
@@ -28,13 +29,19 @@ impl Link {
             cores: BTreeMap::new(),
             channels: BTreeMap::new(),
             ready: VecDeque::new(),
+            queued: BTreeSet::new(),
             reopened: 0,
         }
     }
 
+    /// Returns whether a core has a channel here.
+    pub(super) fn has(&self, core: CoreId) -> bool {
+        self.channels.contains_key(&core)
+    }
+
     /// Opens our end of a core's channel, unless it is open already.
     pub(super) fn open(&mut self, core: CoreId, key: &PublicKey) {
-        if self.channels.contains_key(&core) {
+        if self.has(core) {
             return;
         }
         let capability = messages::capability(&self.handshake.hash, self.handshake.role, key);
@@ -65,25 +72,30 @@ impl Link {
     pub(super) fn forget(&mut self, channel: Channel) -> Option<CoreId> {
         let core = self.cores.remove(&channel)?;
         self.channels.remove(&core);
-        self.ready.retain(|ready| *ready != core);
+        self.queued.remove(&core);
         Some(core)
     }
 
     /// Says that a core has something to send.
     pub(super) fn mark_ready(&mut self, core: CoreId) {
-        if self.channels.contains_key(&core) && !self.ready.contains(&core) {
+        if self.channels.contains_key(&core) && self.queued.insert(core) {
             self.ready.push_back(core);
         }
     }
 
     /// Returns the next core with something to send; the caller puts it back if there is more.
     pub(super) fn next_ready(&mut self) -> Option<CoreId> {
-        self.ready.pop_front()
+        while let Some(core) = self.ready.pop_front() {
+            if self.queued.remove(&core) {
+                return Some(core);
+            }
+        }
+        None
     }
 
     /// Returns whether any core has something to send.
     pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.queued.is_empty()
     }
 
     /// Queues a message on a core's channel.

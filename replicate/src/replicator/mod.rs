@@ -12,11 +12,13 @@
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
+mod announce;
 mod answers;
 mod exchange;
 mod extension;
 mod fetch;
 mod heads;
+mod lapse;
 mod link;
 mod peer;
 mod ranges;
@@ -166,6 +168,10 @@ pub struct Replicator {
     by_key: BTreeMap<DiscoveryKey, CoreId>,
     links: BTreeMap<PeerId, Link>,
     staged: BTreeSet<CoreId>,
+    /// Cores whose changes are being committed.
+    committing: BTreeSet<CoreId>,
+    /// Peers for which there may be a frame.
+    ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
     peers_seen: u64,
 }
@@ -179,6 +185,8 @@ impl Replicator {
             by_key: BTreeMap::new(),
             links: BTreeMap::new(),
             staged: BTreeSet::new(),
+            committing: BTreeSet::new(),
+            ready: BTreeSet::new(),
             events: VecDeque::new(),
             peers_seen: 0,
         }
@@ -200,15 +208,13 @@ impl Replicator {
     /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
     pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
         let id = self.open_manifest(manifest)?;
-        self.exchange_mut(id).core.sign_with(signer);
-        Ok(id)
+        Ok(self.sign_with(id, signer))
     }
 
     /// Opens a core that we may write and whose key is our public key, as hypercore 10 made them.
     pub fn open_compat(&mut self, signer: KeyPair) -> Result<CoreId, OpenError> {
         if let Some(id) = self.load(&signer.public().discovery_key())? {
-            self.exchange_mut(id).core.sign_with(signer);
-            return Ok(id);
+            return Ok(self.sign_with(id, signer));
         }
         let core = Core::create_compat(self.store.clone(), signer);
         Ok(self.add_staged(core))
@@ -218,7 +224,7 @@ impl Replicator {
     pub fn open_manifest(&mut self, manifest: Manifest) -> Result<CoreId, OpenError> {
         if let Some(id) = self.load(&manifest.key().discovery_key())? {
             self.exchange_mut(id).core.know_manifest(manifest);
-            self.staged.insert(id);
+            self.stage_if_changed(id);
             return Ok(id);
         }
         let core = Core::create(self.store.clone(), manifest, None);
@@ -249,7 +255,7 @@ impl Replicator {
         let before = exchange.core.length();
         let length = append(&mut exchange.core)?;
         exchange.taken.set_range(before..length);
-        exchange.gained.add(before..length);
+        exchange.staged.gained.add(before..length);
         self.staged.insert(id);
         Ok(length)
     }
@@ -342,6 +348,7 @@ impl Replicator {
             link.open(CoreId(index as u32), exchange.core.key());
         }
         self.links.insert(peer, link);
+        self.ready.insert(peer);
         peer
     }
 
@@ -351,6 +358,17 @@ impl Replicator {
         link.cores().try_for_each(|core| self.close(peer, core))
     }
 
+    /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
+    /// that have nothing else to do. Its own answer still counts.
+    pub fn tick(&mut self, peer: PeerId) -> Result<(), StoreError> {
+        let cores: Vec<_> = self.links.get(&peer).into_iter().flat_map(Link::cores).collect();
+        for core in cores {
+            self.exchange_mut(core).tick(peer)?;
+            self.spread_ready(core);
+        }
+        Ok(())
+    }
+
     /// Takes a decrypted frame from a peer.
     ///
     /// # Errors
@@ -358,6 +376,7 @@ impl Replicator {
     pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
         if let Some(link) = self.links.get_mut(&peer) {
             link.mux.handle_frame(frame);
+            self.ready.insert(peer);
         }
         while let Some(event) = self.links.get_mut(&peer).map_or(Ok(None), |link| link.mux.poll_event())? {
             self.handle_event(peer, event)?;
@@ -374,8 +393,11 @@ impl Replicator {
         while link.mux.queued_bytes() < FRAME_BYTES_TARGET {
             let Some(core) = link.next_ready() else { break };
             let exchange = &mut self.exchanges[core.0 as usize];
-            if let Some(message) = exchange.poll_message(peer)? {
-                link.send(core, &message)?;
+            let message = exchange.poll_message(peer)?;
+            if let Some(message) = &message {
+                link.send(core, message)?;
+            }
+            if message.is_some() || exchange.is_searching(peer) {
                 link.mark_ready(core);
             }
         }
@@ -402,18 +424,44 @@ impl Replicator {
     /// # Errors
     /// If the store fails. What was staged is then of no use: the replicator must be dropped.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        let staged = std::mem::take(&mut self.staged);
-        let cores: Vec<_> = staged.iter().filter_map(|id| self.exchange_mut(*id).core.take_changes()).collect();
-        if !cores.is_empty() {
-            self.store.commit(Batch { cores, records: Vec::new() })?;
+        let batch = self.begin_commit();
+        self.store.commit(batch)?;
+        self.finish_commit()
+    }
+
+    /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
+    ///
+    /// # Panics
+    /// If the last commit begun is not finished.
+    pub fn begin_commit(&mut self) -> Batch {
+        assert!(self.committing.is_empty(), "one commit at a time");
+        self.committing = std::mem::take(&mut self.staged);
+        let mut batch = Batch::default();
+        for id in &self.committing {
+            let exchange = &mut self.exchanges[id.0 as usize];
+            batch.cores.extend(exchange.core.take_changes());
+            exchange.hand_out();
         }
-        for id in staged {
+        batch
+    }
+
+    /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
+    ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    pub fn finish_commit(&mut self) -> Result<(), StoreError> {
+        for id in std::mem::take(&mut self.committing) {
             let exchange = self.exchange_mut(id);
             exchange.core.committed();
             exchange.committed()?;
             self.spread_ready(id);
         }
         Ok(())
+    }
+
+    /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
+    pub fn take_ready(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.ready)
     }
 
     /// Returns the next thing to tell the application.
@@ -451,8 +499,9 @@ impl Replicator {
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
         match core {
-            Some(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            None => link.mux.reject(protocol, id),
+            Some(core) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            // Unknown here, or a second channel for the same core, which would wait for ever.
+            _ => link.mux.reject(protocol, id),
         }
         Ok(())
     }
@@ -460,7 +509,7 @@ impl Replicator {
     fn handle_message(&mut self, peer: PeerId, core: CoreId, message: Message) -> Result<(), FrameError> {
         let exchange = &mut self.exchanges[core.0 as usize];
         let outcome = exchange.handle(peer, message);
-        if exchange.core.staged_bytes() > 0 {
+        if exchange.core.is_staged() {
             self.staged.insert(core);
         }
         self.spread_ready(core);
@@ -512,6 +561,18 @@ impl Replicator {
         id
     }
 
+    fn sign_with(&mut self, id: CoreId, signer: KeyPair) -> CoreId {
+        self.exchange_mut(id).core.sign_with(signer);
+        self.stage_if_changed(id);
+        id
+    }
+
+    fn stage_if_changed(&mut self, id: CoreId) {
+        if self.core(id).is_staged() {
+            self.staged.insert(id);
+        }
+    }
+
     fn add_staged(&mut self, core: Core) -> CoreId {
         let id = self.add(core);
         self.staged.insert(id);
@@ -521,7 +582,10 @@ impl Replicator {
     /// Opens the core's channel to every peer, since there is something to ask for.
     fn reach_out(&mut self, id: CoreId) {
         let key = *self.core(id).key();
-        self.links.values_mut().for_each(|link| link.open(id, &key));
+        for (peer, link) in &mut self.links {
+            link.open(id, &key);
+            self.ready.insert(*peer);
+        }
         self.spread_ready(id);
     }
 
@@ -535,6 +599,7 @@ impl Replicator {
         for peer in exchange.take_ready() {
             if let Some(link) = self.links.get_mut(&peer) {
                 link.mark_ready(core);
+                self.ready.insert(peer);
             }
         }
         self.events.extend(exchange.events.drain(..).map(|event| match event {

@@ -10,7 +10,7 @@ use super::remote_blocks::RemoteBlocks;
 use super::wants::RemoteWants;
 use super::window::Window;
 use crate::messages::{Message, Range as RangeMessage, RequestMessage, SyncState};
-use crate::{Proof, Request};
+use crate::{Node, Proof, Request};
 
 /// One peer's end of one core's channel.
 #[derive(Debug)]
@@ -43,6 +43,12 @@ pub(super) struct Peer {
     pub(super) searching: bool,
     /// Regions for which we sent a want, by number.
     pub(super) regions_wanted: BTreeSet<u64>,
+    /// How often the driver has said that time passed.
+    pub(super) ticks: u32,
+    /// It let a request for a longer tree lapse, and is asked for none before it answers that.
+    pub(super) upgrade_lapsed: bool,
+    /// Whether `can_upgrade` is to be found out anew.
+    pub(super) unjudged: bool,
     /// Whether the manifest alone was asked for.
     pub(super) manifest_asked: bool,
     /// The peer sent wrong data or has nothing for us: it is served, but asked nothing more.
@@ -100,6 +106,22 @@ pub(super) struct Pending {
     pub(super) request: Request,
     /// Whether it relies on another answer in flight.
     pub(super) predicted: bool,
+    /// The peer's tick at which it was asked.
+    pub(super) asked_at: u32,
+    /// Whether others may be asked for it too, since it took too long.
+    pub(super) lapsed: bool,
+}
+
+impl Pending {
+    /// Makes a request that relies on no other.
+    pub(super) fn new(fork: u64, request: Request) -> Self {
+        Self { fork, request, predicted: false, asked_at: 0, lapsed: false }
+    }
+
+    /// Returns whether it has waited too long at that tick.
+    pub(super) fn is_late(&self, ticks: u32) -> bool {
+        ticks - self.asked_at >= TICKS_MAX
+    }
 }
 
 /// An answer that cannot be verified yet.
@@ -111,6 +133,22 @@ pub(super) struct Early {
     pub(super) proof: Proof,
 }
 
+impl Early {
+    /// Keeps an answer; its block is copied, since a slice would keep the whole frame in memory.
+    pub(super) fn new(pending: Pending, mut proof: Proof) -> Self {
+        if let Some(block) = &mut proof.block {
+            block.value = Bytes::copy_from_slice(&block.value);
+        }
+        Self { pending, proof }
+    }
+
+    /// Returns how much memory it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let block = self.proof.block.as_ref();
+        block.map_or(0, |block| block.value.len() + block.nodes.len() * size_of::<Node>())
+    }
+}
+
 /// One of the peer's requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
@@ -120,6 +158,8 @@ pub(super) struct Asked {
     pub(super) fork: u64,
     /// What it asks.
     pub(super) request: Request,
+    /// Whether it was taken back.
+    pub(super) cancelled: bool,
 }
 
 impl Peer {
@@ -140,6 +180,9 @@ impl Peer {
             cursor: 0,
             searching: false,
             regions_wanted: BTreeSet::new(),
+            ticks: 0,
+            upgrade_lapsed: false,
+            unjudged: false,
             manifest_asked: false,
             paused: false,
             no_data: 0,
@@ -160,7 +203,7 @@ impl Peer {
 
     /// Puts a request into the window and the outbox.
     pub(super) fn ask(&mut self, pending: Pending) {
-        let id = self.window.add(pending);
+        let id = self.window.add(Pending { asked_at: self.ticks, ..pending });
         self.out.push_back(Message::Request(RequestMessage {
             id,
             fork: pending.fork,
@@ -174,3 +217,6 @@ impl Peer {
         self.cursor = self.cursor.min(index);
     }
 }
+
+/// Ticks after which an unanswered request lapses.
+const TICKS_MAX: u32 = 2;

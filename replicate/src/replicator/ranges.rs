@@ -61,6 +61,11 @@ impl Ranges {
         self.0.pop_first().map(|(start, end)| start..end)
     }
 
+    /// Removes the highest run.
+    pub(super) fn pop_last(&mut self) {
+        self.0.pop_last();
+    }
+
     /// Returns the runs in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)

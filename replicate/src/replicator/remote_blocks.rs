@@ -68,6 +68,9 @@ impl RemoteBlocks {
     }
 
     fn drop_range(&mut self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
         if start < self.contiguous {
             let tail = self.contiguous;
             self.contiguous = start;
@@ -76,10 +79,25 @@ impl RemoteBlocks {
             }
         }
         self.runs.remove(start..end);
-        for (number, page) in self.pages.range_mut(start / PAGE_BITS..=end.saturating_sub(1) / PAGE_BITS) {
-            for_words(*number, start, end, |word, mask| page[word] &= !mask);
+        while self.runs.runs() > RUNS_MAX {
+            self.runs.pop_last();
         }
-        self.pages.retain(|_, page| page.iter().any(|word| *word != 0));
+        let (first, last) = (start / PAGE_BITS, (end - 1) / PAGE_BITS);
+        self.clear_bits(first, start, end);
+        self.clear_bits(last, start, end);
+        // What lies between was dropped whole, so each page is visited once in its life.
+        while let Some(number) = self.pages.range(first..=last).map(|page| *page.0).find(|n| *n != first && *n != last)
+        {
+            self.pages.remove(&number);
+        }
+    }
+
+    fn clear_bits(&mut self, number: u64, start: u64, end: u64) {
+        let Some(page) = self.pages.get_mut(&number) else { return };
+        for_words(number, start, end, |word, mask| page[word] &= !mask);
+        if page.iter().all(|word| *word == 0) {
+            self.pages.remove(&number);
+        }
     }
 
     fn set_bits(&mut self, start: u64, end: u64) {
@@ -157,6 +175,26 @@ mod tests {
         blocks.set(5, 6, false);
         assert_eq!((blocks.contiguous(), blocks.next(5), blocks.next(6)), (5, Some(6), Some(6)));
         assert!(blocks.pages.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_dropped_at_the_edge_of_a_page() {
+        let mut blocks = RemoteBlocks::default();
+        blocks.set(PAGE_BITS, PAGE_BITS + 1, true);
+        blocks.set(PAGE_BITS, PAGE_BITS, false);
+        blocks.set_words(PAGE_BITS, 0, std::iter::empty());
+        assert_eq!(blocks.next(0), Some(PAGE_BITS));
+    }
+
+    #[test]
+    fn a_run_cut_into_many_is_kept_in_bounds() {
+        let mut blocks = RemoteBlocks::default();
+        blocks.set(1, 1 << 40, true);
+        (1..10_000).for_each(|i| blocks.set(i * 2 * PAGE_BITS, i * 2 * PAGE_BITS + 1, false));
+        assert_eq!(
+            (blocks.runs.runs(), blocks.next(1), blocks.next(2 * PAGE_BITS)),
+            (RUNS_MAX, Some(1), Some(2 * PAGE_BITS + 1))
+        );
     }
 
     #[test]

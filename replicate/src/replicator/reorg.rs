@@ -1,98 +1,131 @@
 //! Following a higher fork: prove the new tree from nothing, find where it leaves ours, adopt it.
 
+use std::collections::BTreeSet;
+
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeEvent, Misbehaviour};
-use super::peer::Pending;
+use super::exchange::Exchange;
+use super::peer::{Peer, Pending};
 use crate::core::{Reorg, VerifyError};
 use crate::store::StoreError;
-use crate::{Proof, Request, UpgradeRequest};
+use crate::{HashRequest, Proof, Request, UpgradeRequest};
 
-/// A higher fork that peers told us of.
+/// A higher fork that peers told us of. There is one for each fork that anybody claims to have, so that a peer which
+/// claims the highest fork of all and proves nothing does not keep us from those that exist.
+#[derive(Debug, Default)]
 pub(super) struct Reorganisation {
-    /// The fork.
-    fork: u64,
-    /// The peer that was asked last, while its answer is missing.
+    /// The peer whose answer we await.
     asked: Option<PeerId>,
-    /// The new tree, once its head is proven.
+    /// Peers that had no answer.
+    declined: BTreeSet<PeerId>,
+    /// The new tree, once it is proven.
     tree: Option<Reorg>,
 }
 
 impl Exchange {
-    /// Follows the peer's fork if it is higher than ours and than any other we are after.
+    /// Follows the peer's fork if it is higher than ours.
     pub(super) fn follow_fork(&mut self, id: PeerId) -> Result<(), StoreError> {
-        let Some(peer) = self.peers.get(&id).filter(|peer| peer.answers()) else { return Ok(()) };
-        let fork = peer.remote.fork;
-        if fork <= self.core.fork() || peer.remote.length == 0 || !self.downloading() {
+        let Some(fork) = self.peers.get(&id).map(|peer| peer.remote.fork) else { return Ok(()) };
+        if !self.reorganisations.is_empty() {
+            self.forget_forks();
+        }
+        if fork <= self.core.fork() || !self.downloading() {
             return Ok(());
         }
-        let newer = self.reorganisation.as_ref().is_none_or(|current| current.fork < fork);
-        if newer {
-            self.reorganisation = Some(Reorganisation { fork, asked: None, tree: None });
-        }
-        self.ask_reorganiser()
+        self.reorganisations.entry(fork).or_default().declined.remove(&id);
+        self.ask_reorganiser(fork)
     }
 
     /// Takes a part of a higher fork's proof.
-    pub(super) fn handle_reorg_data(&mut self, id: PeerId, proof: Proof) -> Result<(), StoreError> {
-        let Some(current) = self.reorganisation.as_mut().filter(|current| current.fork == proof.fork) else {
-            return Ok(());
-        };
-        current.asked = None;
+    pub(super) fn handle_reorg_data(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<(), StoreError> {
+        let fork = proof.fork;
+        let Some(current) = self.reorganisations.get_mut(&fork) else { return Ok(()) };
+        current.asked.take_if(|asked| *asked == id);
         let outcome = match &mut current.tree {
             Some(tree) => tree.accept(&self.core, &proof),
             None => Reorg::start(&self.core, proof).map(|tree| current.tree = Some(tree)),
         };
         match outcome {
-            Ok(()) => self.ask_reorganiser(),
+            Ok(()) => self.ask_reorganiser(fork),
             Err(VerifyError::Store(error)) => Err(error),
+            Err(VerifyError::Stale) => self.start_again(fork),
             Err(error) => {
-                tracing::warn!(peer = id.0, core = %self.core.key(), %error, "a peer sent a fork that does not verify");
-                self.peer(id, |peer| peer.paused = true);
-                self.events.push_back(ExchangeEvent::Refused(id, Misbehaviour::InvalidData));
-                self.ask_reorganiser()
+                self.refuse(id, pending, &error)?;
+                self.ask_reorganiser(fork)
             }
         }
     }
 
-    /// Goes to another peer if this one was asked and will not answer.
-    pub(super) fn lose_reorganiser(&mut self, id: PeerId) -> Result<(), StoreError> {
-        match &mut self.reorganisation {
-            Some(current) if current.asked == Some(id) => current.asked = None,
-            _ => return Ok(()),
-        }
-        self.ask_reorganiser()
+    /// Goes to another peer, since this one will not answer about a fork.
+    pub(super) fn decline(&mut self, id: PeerId, fork: u64) -> Result<(), StoreError> {
+        let Some(current) = self.reorganisations.get_mut(&fork) else { return Ok(()) };
+        current.asked.take_if(|asked| *asked == id);
+        current.declined.insert(id);
+        self.ask_reorganiser(fork)
     }
 
-    /// Asks the next question about the fork, or adopts it when none is left.
-    fn ask_reorganiser(&mut self) -> Result<(), StoreError> {
-        let Some(current) = self.reorganisation.as_ref().filter(|current| current.asked.is_none()) else {
+    /// Goes to other peers wherever this one was asked, since it is gone.
+    pub(super) fn lose_reorganiser(&mut self, id: PeerId) -> Result<(), StoreError> {
+        self.forget_forks();
+        for current in self.reorganisations.values_mut() {
+            current.asked.take_if(|asked| *asked == id);
+            current.declined.remove(&id);
+        }
+        let forks: Vec<_> = self.reorganisations.keys().copied().collect();
+        forks.into_iter().try_for_each(|fork| self.ask_reorganiser(fork))
+    }
+
+    /// Forgets the forks that are not higher than ours or that nobody claims any more.
+    fn forget_forks(&mut self) {
+        let claimed: BTreeSet<_> = self.peers.values().map(|peer| peer.remote.fork).collect();
+        let ours = self.core.fork();
+        self.reorganisations.retain(|fork, _| *fork > ours && claimed.contains(fork));
+    }
+
+    /// Asks the next question about a fork, or adopts it when none is left.
+    fn ask_reorganiser(&mut self, fork: u64) -> Result<(), StoreError> {
+        let Some(current) = self.reorganisations.get_mut(&fork).filter(|current| current.asked.is_none()) else {
             return Ok(());
         };
-        let fork = current.fork;
-        let request = match &current.tree {
-            Some(tree) => match tree.next_request() {
-                Some(hash) => Request { hash: Some(hash), ..Request::default() },
-                None => return self.adopt(),
-            },
-            None => Request { manifest: self.core.manifest().is_none(), ..Request::default() },
+        let want = match &current.tree {
+            Some(tree) if tree.is_finished() => return self.adopt(fork),
+            tree => tree.as_ref().and_then(Reorg::want),
         };
-        let proving = current.tree.is_none();
-        let able = |peer: &super::peer::Peer| peer.answers() && peer.remote.fork == fork && peer.remote.length > 0;
-        let Some((&id, peer)) = self.peers.iter_mut().find(|(_, peer)| able(peer)) else { return Ok(()) };
-        let upgrade = proving.then_some(UpgradeRequest { start: 0, length: peer.remote.length });
-        peer.ask(Pending { fork, request: Request { upgrade, ..request }, predicted: false });
+        let declined = &current.declined;
+        let able = |id: &PeerId, peer: &Peer| {
+            let claims = peer.remote.fork == fork && peer.remote.length > 0;
+            claims && peer.answers() && !declined.contains(id) && peer.window.len() < REQUESTS_MAX
+        };
+        let Some((&id, peer)) = self.peers.iter_mut().find(|(id, peer)| able(id, peer)) else { return Ok(()) };
+        let request = match want {
+            Some(want) => {
+                let held = peer.blocks.next(want.blocks.start).filter(|block| want.blocks.contains(block));
+                let index = 2 * held.unwrap_or(want.blocks.start);
+                Request { hash: Some(HashRequest { index, nodes: want.nodes }), ..Request::default() }
+            }
+            None => Request {
+                manifest: self.core.manifest().is_none(),
+                upgrade: Some(UpgradeRequest { start: 0, length: peer.remote.length }),
+                ..Request::default()
+            },
+        };
+        peer.ask(Pending::new(fork, request));
+        current.asked = Some(id);
         self.mark_ready(id);
-        if let Some(current) = &mut self.reorganisation {
-            current.asked = Some(id);
-        }
         Ok(())
     }
 
-    fn adopt(&mut self) -> Result<(), StoreError> {
-        let Some(tree) = self.reorganisation.take().and_then(|current| current.tree) else { return Ok(()) };
+    /// Follows a fork from the start, since our core has changed while we did.
+    fn start_again(&mut self, fork: u64) -> Result<(), StoreError> {
+        self.reorganisations.insert(fork, Reorganisation::default());
+        self.ask_reorganiser(fork)
+    }
+
+    fn adopt(&mut self, fork: u64) -> Result<(), StoreError> {
+        let Some(tree) = self.reorganisations.remove(&fork).and_then(|current| current.tree) else { return Ok(()) };
         match self.core.adopt(tree) {
             Ok(adopted) => self.truncated(adopted.ancestor, adopted.old_length),
             Err(VerifyError::Store(error)) => Err(error),
+            Err(VerifyError::Stale) => self.start_again(fork),
             Err(error) => {
                 tracing::warn!(core = %self.core.key(), %error, "a proven fork could not be adopted");
                 Ok(())
@@ -102,10 +135,13 @@ impl Exchange {
 
     /// Starts asking anew after the core's past changed; the peers are told once that is committed.
     pub(super) fn truncated(&mut self, kept: u64, old_length: u64) -> Result<(), StoreError> {
-        self.gained.remove(kept..u64::MAX);
+        self.staged.truncate(kept, old_length);
+        self.forget_forks();
         self.forget_requests();
-        let (before, until) = self.dropped.map_or((kept, old_length), |run| (run.0.min(kept), run.1.max(old_length)));
-        self.dropped = Some((before, until));
         self.refill_all()
     }
 }
+
+/// Requests in flight to one peer, above which it is not asked about forks: it may claim one fork after the other
+/// and answer nothing.
+const REQUESTS_MAX: usize = 8_192;

@@ -73,7 +73,7 @@ impl Exchange {
         let hash = HashRequest { index: 2 * leaf, nodes: flat_tree::depth(node).into() };
         let seek = SeekRequest { bytes, padding: 0 };
         let request = Request { hash: Some(hash), seek: Some(seek), ..Request::default() };
-        peer.ask(Pending { fork: head.fork, request, predicted: false });
+        peer.ask(Pending::new(head.fork, request));
         self.seeks.0.insert(bytes, Some(id));
         self.mark_ready(id);
     }

@@ -1,10 +1,10 @@
 //! Answering: every request is answered or kept, none is dropped.
 
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeError, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
+use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
 use super::peer::Asked;
 use crate::Proof;
-use crate::core::{Core, ProveError};
+use crate::core::ProveError;
 use crate::messages::{Bitfield, DataMessage, Message, Range};
 
 impl Exchange {
@@ -21,7 +21,10 @@ impl Exchange {
 
     /// Forgets a request that is still waiting.
     pub(super) fn handle_cancel(&mut self, id: PeerId, request: u64) {
-        self.peer(id, |peer| peer.serving.retain(|asked| asked.id != request));
+        self.peer(id, |peer| {
+            let recent = peer.serving.iter_mut().rev().take(CANCEL_SEARCH_MAX);
+            recent.filter(|asked| asked.id == request).for_each(|asked| asked.cancelled = true);
+        });
     }
 
     /// Remembers a region, to say which of its blocks we hold, now and as they come.
@@ -39,19 +42,37 @@ impl Exchange {
     }
 
     /// Answers the peer's oldest question about a region, else its oldest request.
+    ///
+    /// Both wait while the answer would tell of what is not committed: a signature that got out binds us for good.
     pub(super) fn serve(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(None) };
-        while let Some((start, length)) = peer.regions.pop_front() {
-            if let Some(message) = region(&self.core, start, length) {
+        while let Some((start, length)) = self.peers.get_mut(&id).and_then(|peer| peer.regions.pop_front()) {
+            if let Some(message) = self.region(start, length) {
                 return Ok(Some(message));
             }
         }
-        let asked = peer.serving.pop_front();
-        asked.map(|asked| self.answer(id, asked)).transpose()
+        if self.told.differs(&Head::of(&self.core)) {
+            return Ok(None);
+        }
+        while let Some(asked) = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front()) {
+            if !asked.cancelled {
+                return self.answer(id, asked).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
+    fn region(&self, start: u64, length: u64) -> Option<Message> {
+        let (held, whole) = (self.told.length, self.told.contiguous);
+        if start + length <= whole || whole == held {
+            return Some(Message::Range(Range { drop: false, start: 0, length: whole }));
+        }
+        let end = held.min(start + length);
+        (start < end).then(|| Message::Bitfield(Bitfield::new(start, self.committed_words(start, end))))
     }
 
     fn answer(&mut self, id: PeerId, asked: Asked) -> Result<Message, ExchangeError> {
-        let Asked { id: request, fork, request: wanted } = asked;
+        let Asked { id: request, fork, request: wanted, .. } = asked;
         let held = wanted.block.is_none_or(|block| self.core.has(block.index));
         if fork != self.core.fork() || !held {
             return Ok(self.answer_manifest(&asked));
@@ -84,24 +105,6 @@ impl Exchange {
     }
 }
 
-/// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
-fn region(core: &Core, start: u64, length: u64) -> Option<Message> {
-    let (held, whole) = (core.length(), core.contiguous_length());
-    if start + length <= whole || whole == held {
-        return Some(Message::Range(Range { drop: false, start: 0, length: whole }));
-    }
-    let end = held.min(start + length);
-    (start < end).then(|| Message::Bitfield(Bitfield::new(start, words(core, start, end))))
-}
-
-/// Returns the bits of blocks `start..end`, 32 a word; `start` is a multiple of 32.
-fn words(core: &Core, start: u64, end: u64) -> impl Iterator<Item = u32> {
-    (start / 32..end.div_ceil(32)).map(|word| {
-        let (page, place) = (word / (2 * PAGE_WORDS), word % (2 * PAGE_WORDS));
-        core.bitfield().page(page).map_or(0, |words| (words[(place / 2) as usize] >> (place % 2 * 32)) as u32)
-    })
-}
-
 fn no_data(request: u64, reason: u64) -> Message {
     Message::NoData { request, reason }
 }
@@ -110,5 +113,5 @@ fn no_data(request: u64, reason: u64) -> Message {
 const NOT_AVAILABLE: u64 = 1;
 /// Why there is no data: nobody could answer.
 const INVALID_REQUEST: u64 = 2;
-/// Words of 64 bits in a page of the core's bitfield.
-const PAGE_WORDS: u64 = 512;
+/// How many of the latest requests are searched for one to cancel; the reference has at most 512 in flight.
+const CANCEL_SEARCH_MAX: usize = 512;

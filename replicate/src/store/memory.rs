@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use anypath_wire::DiscoveryKey;
 
-use super::{Batch, CoreChanges, Page, Store, StoreError, is_blank, last_leaf};
+use super::{Batch, CoreChanges, Page, Store, StoreError, is_blank};
 use crate::Node;
+use crate::core::flat_tree;
 
 /// Keeps everything in maps, blocks as the very slices it was given; forgets it when dropped.
 #[derive(Debug, Default)]
@@ -107,6 +108,6 @@ impl Core {
 
     fn truncate(&mut self, length: u64) {
         self.blocks.split_off(&length);
-        self.nodes.retain(|index, _| last_leaf(*index) / 2 < length);
+        self.nodes.retain(|index, _| flat_tree::last_leaf(*index) / 2 < length);
     }
 }

@@ -94,12 +94,5 @@ fn is_blank(page: &[u8; PAGE_BYTES]) -> bool {
     page.iter().all(|byte| *byte == 0)
 }
 
-/// Returns the highest flat-tree index below a node: that of its last leaf.
-///
-/// Source: npm flat-tree 1.13, `rightSpan`.
-fn last_leaf(index: u64) -> u64 {
-    index.saturating_add((1 << index.trailing_ones().min(63)) - 1)
-}
-
 /// Bytes of a bitfield page: 32,768 blocks, as the protocol counts them.
 const PAGE_BYTES: usize = 4096;

@@ -16,7 +16,7 @@ use data_encoding::HEXLOWER;
 use tokio::runtime::Runtime;
 
 /// Serves a core of that many blocks until killed; prints key and port.
-pub fn serve(folder: &Path, count: u64, bytes: usize) -> Result<()> {
+pub(crate) fn serve(folder: &Path, count: u64, bytes: usize) -> Result<()> {
     let runtime = Runtime::new()?;
     let node = node(folder, 1)?;
     runtime.block_on(async {
@@ -43,7 +43,7 @@ async fn fill(node: &Node, core: CoreId, count: u64, bytes: usize) -> Result<()>
 }
 
 /// Fetches a core whole; prints seconds and blocks.
-pub fn fetch(folder: &Path, key: &str, port: u16) -> Result<()> {
+pub(crate) fn fetch(folder: &Path, key: &str, port: u16) -> Result<()> {
     let runtime = Runtime::new()?;
     let node = node(folder, 2)?;
     runtime.block_on(async {

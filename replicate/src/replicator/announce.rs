@@ -1,0 +1,141 @@
+//! Telling: what a commit has made true, and nothing before.
+
+use std::ops::Range;
+
+use super::PeerId;
+use super::exchange::{Exchange, ExchangeEvent, Head};
+use super::peer::Peer;
+use super::ranges::Ranges;
+use crate::store::StoreError;
+
+/// Changes of a core's blocks that peers have not been told of.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Blocks gained.
+    pub(super) gained: Ranges,
+    /// Blocks of the committed core that are no longer part of it.
+    pub(super) dropped: Option<Range<u64>>,
+    /// Blocks that are part of it and were forgotten.
+    pub(super) cleared: Ranges,
+}
+
+impl Changes {
+    /// Notes that blocks were forgotten.
+    pub(super) fn clear(&mut self, run: Range<u64>) {
+        self.gained.remove(run.clone());
+        self.cleared.add(run);
+    }
+
+    /// Notes that the core kept only `kept` of `old_length` blocks.
+    pub(super) fn truncate(&mut self, kept: u64, old_length: u64) {
+        self.gained.remove(kept..u64::MAX);
+        let before = self.dropped.take().unwrap_or(kept..old_length);
+        self.dropped = Some(before.start.min(kept)..before.end.max(old_length));
+    }
+}
+
+impl Exchange {
+    /// Remembers what the commit that begins now will make true.
+    pub(super) fn hand_out(&mut self) {
+        self.handed = Some((std::mem::take(&mut self.staged), Head::of(&self.core)));
+    }
+
+    /// Tells the peers, and the application, what a commit has made true.
+    pub(super) fn committed(&mut self) -> Result<(), StoreError> {
+        let Some((Changes { gained, dropped, cleared }, head)) = self.handed.take() else { return Ok(()) };
+        let before = std::mem::replace(&mut self.told, head);
+        if let Some(run) = dropped.filter(|run| !run.is_empty()) {
+            self.events.push_back(ExchangeEvent::Truncated { kept: run.start });
+            self.tell_dropped(&run);
+        }
+        cleared.iter().for_each(|run| self.tell_dropped(&run));
+        self.find_sought()?;
+        self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
+        for id in self.peer_ids() {
+            gained.iter().for_each(|run| self.tell_gained(id, run));
+            if self.peers.get(&id).is_some_and(Peer::waits) {
+                self.mark_ready(id);
+            }
+        }
+        if !head.differs(&before) {
+            return Ok(());
+        }
+        self.events.push_back(ExchangeEvent::Head);
+        for id in self.peer_ids() {
+            self.tell_head(id);
+            self.refill(id)?;
+        }
+        Ok(())
+    }
+
+    /// Tells a peer that we hold everything up to our contiguous length, if there is anything.
+    pub(super) fn tell_contiguous(&mut self, id: PeerId) {
+        let length = self.told.contiguous;
+        if length > 0 {
+            self.peer(id, |peer| {
+                peer.announced_whole = length;
+                peer.news.gained.add(0..length);
+            });
+            self.mark_ready(id);
+        }
+    }
+
+    /// Returns which of the blocks `start..end` are held, 32 a word; those not committed yet are left out. `start` is a
+    /// multiple of 32.
+    pub(super) fn committed_words(&self, start: u64, end: u64) -> Vec<u32> {
+        let word = |at: u64| {
+            let page = self.core.bitfield().page(at / PAGE_WORDS);
+            page.map_or(0, |words| (words[(at % PAGE_WORDS / 2) as usize] >> (at % 2 * 32)) as u32)
+        };
+        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(word).collect();
+        let handed = self.handed.as_ref().map(|(changes, _)| changes);
+        for run in [Some(&self.staged), handed].into_iter().flatten().flat_map(|changes| changes.gained.iter()) {
+            for index in run.start.max(start)..run.end.min(end) {
+                words[((index - start) / 32) as usize] &= !(1 << (index % 32));
+            }
+        }
+        words
+    }
+
+    fn tell_dropped(&mut self, run: &Range<u64>) {
+        for id in self.peer_ids() {
+            self.peer(id, |peer| {
+                peer.announced_whole = peer.announced_whole.min(run.start);
+                peer.news.drop(run.clone());
+            });
+            self.mark_ready(id);
+        }
+    }
+
+    fn tell_gained(&mut self, id: PeerId, run: Range<u64>) {
+        let Head { length, contiguous, .. } = self.told;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if contiguous == length {
+            if peer.announced_whole < length {
+                self.tell_contiguous(id);
+            }
+            return;
+        }
+        let recent = run.end + BLOCKS_RECENT >= length;
+        if (recent || peer.wants.touches(run.start, run.end)) && !peer.blocks.has_all(run.start, run.end) {
+            peer.news.gained.add(run);
+            self.mark_ready(id);
+        }
+    }
+
+    fn tell_head(&mut self, id: PeerId) {
+        let head = self.told;
+        let Some(peer) = self.peers.get(&id) else { return };
+        let remote_length = peer.remote.length;
+        if peer.remote.fork == head.fork && head.length > remote_length && !peer.can_upgrade {
+            let able = self.core.can_upgrade(remote_length);
+            self.peer(id, |peer| peer.note_upgradable(able, head.fork, remote_length));
+        }
+        self.tell_sync(id);
+    }
+}
+
+/// Blocks this near to the head are told to everyone, wanted or not, as in the reference.
+const BLOCKS_RECENT: u64 = 256;
+/// Words of 32 bits in a page of the core's bitfield.
+const PAGE_WORDS: u64 = 1024;
