@@ -25,6 +25,9 @@ scenarios!(
     empty_blocks,
     reconnect_and_resume,
     reopened_from_disk,
+    opened_after_it_was_asked_for,
+    many_holes,
+    fork_found_by_sparse_peers,
 );
 
 /// One core outside any corestore, replicated alone, as `hypercore.replicate` does.
@@ -330,6 +333,66 @@ fn reopened_from_disk(cast: &Cast) -> Result<()> {
     connect(&mut *writer, &mut *reader, "core", &key)?;
     reader.wait("core", Until::length(300))?;
     receive_all(&mut *reader, "core", &run)?;
+    same(&mut *writer, &mut *reader, "core")?;
+    close([writer, reader])
+}
+
+/// The reader is connected, and asks, before the writer has the core at all.
+fn opened_after_it_was_asked_for(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let run = Blocks::new(21, 20, &MIXED_SMALL);
+    connect(&mut *writer, &mut *reader, "core", COMPAT_KEY)?;
+    write(&mut *writer, "other", &CoreSpec::named("other"), &run)?;
+    write(&mut *writer, "core", &CoreSpec::signed("compat").compat(), &run)?;
+    receive_all(&mut *reader, "core", &run)?;
+    close([writer, reader])
+}
+
+/// A core over several pages of a bitfield, of which the writer kept hardly anything whole.
+fn many_holes(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let run = Blocks::new(22, 70_000, &[1]);
+    let key = write(&mut *writer, "core", &CoreSpec::named("holes"), &run)?.key;
+    let mut left = Vec::new();
+    for start in (0..70_000).step_by(1_000) {
+        writer.clear("core", start, start + 500 + start / 200)?;
+        left.push((start + 500 + start / 200, start + 1_000));
+    }
+    ensure!(writer.held("core")? == left, "the writer holds {:?}", writer.held("core")?);
+    connect(&mut *writer, &mut *reader, "core", &key)?;
+    reader.wait("core", Until::length(70_000))?;
+    reader.follow("core")?;
+    for (start, end) in left.iter().rev() {
+        reader.download("core", *start, *end)?;
+        reader.check("core", &run.range(*start as u32, *end as u32))?;
+    }
+    ensure!(reader.held("core")? == left, "the reader holds {:?}", reader.held("core")?);
+    close([writer, reader])
+}
+
+/// Writer and reader hold different parts of a core, and of the fork that replaces it.
+fn fork_found_by_sparse_peers(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let (old, new) = (Blocks::new(23, 1_000, &MIXED_SMALL), Blocks::new(24, 1_200, &MIXED_SMALL));
+    let key = write(&mut *writer, "core", &CoreSpec::named("sparse fork"), &old)?.key;
+    let port = connect(&mut *writer, &mut *reader, "core", &key)?;
+    reader.wait("core", Until::length(1_000))?;
+    reader.download("core", 0, 10)?;
+    reader.download("core", 700, 900)?;
+    reader.disconnect()?;
+    writer.truncate("core", 777, 1)?;
+    writer.append("core", &new.range(777, 1_200), &[])?;
+    writer.clear("core", 100, 600)?;
+    writer.clear("core", 800, 1_000)?;
+    reader.dial(port, None)?;
+    let after = reader.wait("core", Until { length: 1_200, fork: Some(1), ..Until::default() })?;
+    ensure!(after.fork == 1, "another fork: {after:?}");
+    reader.download("core", 700, 800)?;
+    reader.download("core", 1_000, 1_200)?;
+    reader.check("core", &old.range(0, 10))?;
+    reader.check("core", &old.range(700, 777))?;
+    reader.check("core", &new.range(777, 800))?;
+    reader.check("core", &new.range(1_000, 1_200))?;
     same(&mut *writer, &mut *reader, "core")?;
     close([writer, reader])
 }

@@ -230,6 +230,47 @@ fn forgotten_blocks_are_no_longer_offered_and_not_wanted_again() {
 }
 
 #[test]
+fn a_sparse_peer_offers_its_head_once_it_knows_the_nodes_that_prove_it() {
+    let (mut writer, core) = writer(50);
+    let key = *writer.core(core).key();
+    let (mut middle, mut late) = (reader(), reader());
+    let (held, copy) = (middle.open(&key).unwrap(), late.open(&key).unwrap());
+    late.follow(copy).unwrap();
+    Link::new(&mut writer, &mut late).settle(&mut writer, &mut late);
+    let more: Vec<_> = (50..100).map(block).collect();
+    writer.append(core, &more).unwrap();
+    writer.commit().unwrap();
+    middle.follow(held).unwrap();
+    let mut source = Link::new(&mut writer, &mut middle);
+    source.settle(&mut writer, &mut middle);
+    let mut link = Link::new(&mut middle, &mut late);
+    link.settle(&mut middle, &mut late);
+    assert_eq!((middle.core(held).length(), late.core(copy).length()), (100, 50));
+    middle.want(held, 48..49).unwrap();
+    source.settle(&mut writer, &mut middle);
+    link.settle(&mut middle, &mut late);
+    assert_eq!(late.core(copy).length(), 100);
+}
+
+#[test]
+fn a_core_opened_late_is_offered_to_the_peers_that_asked_for_it() {
+    let (mut source, _) = writer(1);
+    let mut reader = reader();
+    let pair = KeyPair::from_seed(&[6; 32]);
+    let manifest = Manifest::single(Signer::new(pair.public()));
+    let copy = reader.open(&manifest.key()).unwrap();
+    reader.want(copy, 0..u64::MAX).unwrap();
+    let mut link = Link::new(&mut source, &mut reader);
+    link.settle(&mut source, &mut reader);
+    assert_eq!(link.events, [Event::Absent { peer: link.right, core: copy }]);
+    let core = source.open_writable(manifest, pair).unwrap();
+    source.append(core, &[block(5)]).unwrap();
+    source.commit().unwrap();
+    link.settle(&mut source, &mut reader);
+    assert_same(&source, core, &reader, copy, 0..1);
+}
+
+#[test]
 fn a_compat_core_is_opened_again_by_its_pair() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let pair = KeyPair::from_seed(&[4; 32]);

@@ -58,6 +58,9 @@ impl Exchange {
             }
         }
         if !head.differs(&before) {
+            if !gained.is_empty() {
+                self.peer_ids().into_iter().for_each(|id| self.tell_able(id));
+            }
             return Ok(());
         }
         self.events.push_back(ExchangeEvent::Head);
@@ -120,6 +123,20 @@ impl Exchange {
         if (recent || peer.wants.touches(run.start, run.end)) && !peer.blocks.has_all(run.start, run.end) {
             peer.news.gained.add(run);
             self.mark_ready(id);
+        }
+    }
+
+    /// Tells a peer behind us if what we gained lets us prove our head to it.
+    fn tell_able(&mut self, id: PeerId) {
+        let head = self.told;
+        let behind = |peer: &&Peer| peer.remote.fork == head.fork && peer.remote.length < head.length;
+        let Some(peer) = self.peers.get(&id).filter(behind).filter(|peer| peer.synced && !peer.can_upgrade) else {
+            return;
+        };
+        let remote_length = peer.remote.length;
+        if self.core.can_upgrade(remote_length) {
+            self.peer(id, |peer| peer.note_upgradable(true, head.fork, remote_length));
+            self.tell_sync(id);
         }
     }
 

@@ -199,7 +199,6 @@ impl Exchange {
         if self.upgrading == Some(id) {
             self.upgrading = None;
         }
-        self.seeks.give_back_all(id);
         self.lose_reorganiser(id)?;
         self.refill_all()
     }

@@ -498,9 +498,10 @@ impl Replicator {
         let discovery_key = link::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
-        match core {
-            Some(core) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            // Unknown here, or a second channel for the same core, which would wait for ever.
+        match (core, discovery_key) {
+            (Some(core), _) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            (None, Some(discovery_key)) => link.miss(protocol, discovery_key),
+            // No core's, or a second channel for the same core, which would wait for ever.
             _ => link.mux.reject(protocol, id),
         }
         Ok(())
@@ -557,6 +558,11 @@ impl Replicator {
     fn add(&mut self, core: Core) -> CoreId {
         let id = CoreId(self.exchanges.len() as u32);
         self.by_key.insert(*core.discovery_key(), id);
+        for (peer, link) in &mut self.links {
+            if link.make_up(id, core.key(), core.discovery_key()) {
+                self.ready.insert(*peer);
+            }
+        }
         self.exchanges.push(Exchange::new(core));
         id
     }
