@@ -28,6 +28,7 @@ scenarios!(
     opened_after_it_was_asked_for,
     many_holes,
     fork_found_by_sparse_peers,
+    fork_passed_on_between_old_and_new,
 );
 
 /// One core outside any corestore, replicated alone, as `hypercore.replicate` does.
@@ -395,6 +396,38 @@ fn fork_found_by_sparse_peers(cast: &Cast) -> Result<()> {
     reader.check("core", &new.range(1_000, 1_200))?;
     same(&mut *writer, &mut *reader, "core")?;
     close([writer, reader])
+}
+
+/// A reader between a copy of the old fork and the writer of two newer ones: it follows, and so does the copy through it.
+fn fork_passed_on_between_old_and_new(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let mut copy = cast.writer("copy")?;
+    let (old, new) = (Blocks::new(25, 90, &MIXED_SMALL), Blocks::new(26, 120, &MIXED_SMALL));
+    let key = write(&mut *writer, "core", &CoreSpec::named("between"), &old)?.key;
+    let port = connect(&mut *writer, &mut *copy, "core", &key)?;
+    receive_all(&mut *copy, "core", &old)?;
+    copy.disconnect()?;
+    writer.truncate("core", 50, 1)?;
+    writer.append("core", &new.range(50, 70), &[])?;
+
+    copy.follow("core")?;
+    connect(&mut *copy, &mut *reader, "core", &key)?;
+    reader.follow("core")?;
+    reader.wait("core", Until::contiguous(90))?;
+    reader.dial(port, None)?;
+    for peer in [&mut reader, &mut copy] {
+        peer.wait("core", Until { contiguous: 70, fork: Some(1), ..Until::default() })?;
+        peer.check("core", &old.range(0, 50))?;
+        peer.check("core", &new.range(50, 70))?;
+    }
+    writer.truncate("core", 60, 2)?;
+    writer.append("core", &new.range(60, 120), &[])?;
+    for peer in [&mut reader, &mut copy] {
+        peer.wait("core", Until { contiguous: 120, fork: Some(2), ..Until::default() })?;
+        peer.check("core", &new.range(50, 120))?;
+        same(&mut *writer, &mut **peer, "core")?;
+    }
+    close([writer, reader, copy])
 }
 
 fn blocks_of(cast: &Cast, run: &Blocks) -> Result<()> {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anypath_replicate::core::{Manifest, Position, Signer};
+use anypath_replicate::messages;
+use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
 use anypath_replicate::store::{MemoryStore, Store};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
@@ -268,6 +270,57 @@ fn a_core_opened_late_is_offered_to_the_peers_that_asked_for_it() {
     source.commit().unwrap();
     link.settle(&mut source, &mut reader);
     assert_same(&source, core, &reader, copy, 0..1);
+}
+
+#[test]
+fn a_channel_closed_for_idleness_is_opened_again_when_it_is_needed() {
+    let key = PublicKey([9; 32]);
+    let mut reader = reader();
+    let copy = reader.open(&key).unwrap();
+    let peer =
+        reader.connect(Handshake { role: Role::Initiator, remote: key, hash: [3; 64], tx: [0; 32], rx: [0; 32] });
+    let protocol = Protocol::new("hypercore/alpha", key.discovery_key().0).alias("hypercore");
+    let mut theirs = Vec::new();
+    let capability = messages::capability(&[3; 64], Role::Responder, &key);
+    messages::Handshake { seeks: true, capability }.encode(&mut theirs);
+
+    let mut mux = Mux::new();
+    reader.follow(copy).unwrap();
+    for _ in 0..2 {
+        assert_eq!(offers(&mut reader, peer, &mut mux), 1);
+        let channel = mux.open(&protocol, &theirs);
+        assert_eq!(offers(&mut reader, peer, &mut mux), 0);
+        assert_eq!(reader.poll_event(), Some(Event::Opened { peer, core: copy }));
+        reader.want_nothing(copy);
+        mux.close(channel);
+        assert_eq!(offers(&mut reader, peer, &mut mux), 0, "nothing is wanted");
+        assert_eq!(reader.poll_event(), Some(Event::Closed { peer, core: copy }));
+        reader.want(copy, 0..1).unwrap();
+    }
+    assert_eq!(offers(&mut reader, peer, &mut mux), 1);
+    let channel = mux.open(&protocol, &theirs);
+    assert_eq!(offers(&mut reader, peer, &mut mux), 0);
+    mux.close(channel);
+    assert_eq!(offers(&mut reader, peer, &mut mux), 1, "what is wanted is asked for again at once");
+}
+
+/// Carries all frames between a replicator and the bare channels of its peer; returns how many channels it offers.
+fn offers(replicator: &mut Replicator, peer: PeerId, mux: &mut Mux) -> usize {
+    let mut offers = 0;
+    loop {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        if replicator.poll_frame(peer, &mut there).unwrap() {
+            mux.handle_frame(there.into());
+        }
+        while let Some(event) = mux.poll_event().unwrap() {
+            offers += usize::from(matches!(event, mux::Event::Offered { .. }));
+        }
+        if mux.poll_frame(&mut back) {
+            replicator.handle_frame(peer, back.into()).unwrap();
+        } else if !replicator.has_frame(peer) {
+            return offers;
+        }
+    }
 }
 
 #[test]
