@@ -1,4 +1,5 @@
 //! A node that ends its connections: they end in order, are not dialled again, and new ones can be made.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,12 +15,12 @@ pub(super) struct Changes {
     pub(super) gained: Ranges,
     /// Blocks of the committed core that are no longer part of it.
     pub(super) dropped: Option<Range<u64>>,
-    /// Blocks that are part of it and were forgotten.
-    pub(super) cleared: Ranges,
+    /// Blocks forgotten, which are still part of the core.
+    cleared: Ranges,
 }
 
 impl Changes {
-    /// Notes that blocks were forgotten.
+    /// Notes that blocks are no longer held.
     pub(super) fn clear(&mut self, run: Range<u64>) {
         self.gained.remove(run.clone());
         self.cleared.add(run);
