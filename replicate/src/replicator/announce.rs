@@ -53,19 +53,19 @@ impl Exchange {
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
+            if self.learns_to_upgrade(id) {
+                self.tell_sync(id);
+            }
             if self.peers.get(&id).is_some_and(Peer::waits) {
                 self.mark_ready(id);
             }
         }
         if !head.differs(&before) {
-            if !gained.is_empty() {
-                self.peer_ids().into_iter().for_each(|id| self.tell_able(id));
-            }
             return Ok(());
         }
         self.events.push_back(ExchangeEvent::Head);
         for id in self.peer_ids() {
-            self.tell_head(id);
+            self.tell_sync(id);
             self.refill(id)?;
         }
         Ok(())
@@ -126,29 +126,18 @@ impl Exchange {
         }
     }
 
-    /// Tells a peer behind us if what we gained lets us prove our head to it.
-    fn tell_able(&mut self, id: PeerId) {
+    /// Returns whether we could not prove our tree to a peer so far, and can now: its head may be one that we never had,
+    /// whose roots we learn with the blocks.
+    fn learns_to_upgrade(&mut self, id: PeerId) -> bool {
         let head = self.told;
-        let behind = |peer: &&Peer| peer.remote.fork == head.fork && peer.remote.length < head.length;
-        let Some(peer) = self.peers.get(&id).filter(behind).filter(|peer| peer.synced && !peer.can_upgrade) else {
-            return;
-        };
-        let remote_length = peer.remote.length;
-        if self.core.can_upgrade(remote_length) {
-            self.peer(id, |peer| peer.note_upgradable(true, head.fork, remote_length));
-            self.tell_sync(id);
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.can_upgrade) else { return false };
+        let length = peer.remote.length;
+        let behind = peer.remote.fork == head.fork && head.fork == self.core.fork() && head.length > length;
+        let able = behind && self.core.can_upgrade(length);
+        if able {
+            peer.note_upgradable(able, head.fork, length);
         }
-    }
-
-    fn tell_head(&mut self, id: PeerId) {
-        let head = self.told;
-        let Some(peer) = self.peers.get(&id) else { return };
-        let remote_length = peer.remote.length;
-        if peer.remote.fork == head.fork && head.length > remote_length && !peer.can_upgrade {
-            let able = self.core.can_upgrade(remote_length);
-            self.peer(id, |peer| peer.note_upgradable(able, head.fork, remote_length));
-        }
-        self.tell_sync(id);
+        able
     }
 }
 

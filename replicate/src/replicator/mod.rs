@@ -335,7 +335,7 @@ impl Replicator {
             fork: state.remote.fork,
             length: state.remote.length,
             in_flight: state.window.len(),
-            paused: state.paused,
+            paused: state.synced && state.remote.uploading && !state.answers(),
         })
     }
 
