@@ -160,6 +160,7 @@ impl Exchange {
         goal(self);
         if fresh && self.downloading() {
             self.tell_all_sync();
+            self.peer_ids().into_iter().try_for_each(|id| self.follow_fork(id))?;
         }
         self.refill_all()
     }
