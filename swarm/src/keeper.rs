@@ -62,6 +62,7 @@ async fn dial(node: &Arc<Shared>, address: &Address, started: Instant) -> Result
 
 /// Runs one connection from handshake to end, telling the subscribers.
 async fn run(node: &Arc<Shared>, conn: Conn, started: Instant) -> Result<(), ConnectionError> {
+    let _counted = node.running.clone();
     let (transport, address) = (conn.transport, conn.remote.clone());
     let incoming = conn.role == Role::Responder;
     let span = info_span!("connection", transport, %address, incoming);

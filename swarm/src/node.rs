@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) identity: KeyPair,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) engine: EngineHandle,
+    /// Shared by every connection there is, so that they can be counted.
+    pub(crate) running: Arc<()>,
     /// One permit for every connection that may still come.
     pub(crate) connections: Arc<Semaphore>,
 }
@@ -52,7 +54,7 @@ impl Node {
         let Config { identity, store, transports } = config;
         let (engine, thread) = EngineHandle::start(Replicator::new(store))?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let shared = Arc::new(Shared { identity, transports, engine, connections });
+        let shared = Arc::new(Shared { identity, transports, engine, running: Arc::default(), connections });
         Ok(Self { shared, listeners: Mutex::default(), dialers: Mutex::default(), engine: Mutex::new(Some(thread)) })
     }
 
@@ -79,6 +81,11 @@ impl Node {
     /// Dials the address from now on, and again whenever the connection is lost.
     pub fn connect(&self, to: Address) {
         spawn(&self.dialers, keeper::keep_connected(self.shared.clone(), to));
+    }
+
+    /// Returns how many connections there are, those that still shake hands included.
+    pub fn connections(&self) -> usize {
+        Arc::strong_count(&self.shared.running) - 1
     }
 
     /// Runs `f` with the replicator and returns what it returned, once everything it staged is committed.
