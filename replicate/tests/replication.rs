@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anypath_replicate::core::{Manifest, Position, Signer};
+use anypath_replicate::messages;
+use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
 use anypath_replicate::store::{MemoryStore, Store};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
@@ -227,6 +229,98 @@ fn forgotten_blocks_are_no_longer_offered_and_not_wanted_again() {
     reader.want(copy, 5..8).unwrap();
     link.settle(&mut writer, &mut reader);
     assert_eq!(reader.core(copy).contiguous_length(), 20);
+}
+
+#[test]
+fn a_sparse_peer_offers_its_head_once_it_knows_the_nodes_that_prove_it() {
+    let (mut writer, core) = writer(50);
+    let key = *writer.core(core).key();
+    let (mut middle, mut late) = (reader(), reader());
+    let (held, copy) = (middle.open(&key).unwrap(), late.open(&key).unwrap());
+    late.follow(copy).unwrap();
+    Link::new(&mut writer, &mut late).settle(&mut writer, &mut late);
+    let more: Vec<_> = (50..100).map(block).collect();
+    writer.append(core, &more).unwrap();
+    writer.commit().unwrap();
+    middle.follow(held).unwrap();
+    let mut source = Link::new(&mut writer, &mut middle);
+    source.settle(&mut writer, &mut middle);
+    let mut link = Link::new(&mut middle, &mut late);
+    link.settle(&mut middle, &mut late);
+    assert_eq!((middle.core(held).length(), late.core(copy).length()), (100, 50));
+    middle.want(held, 48..49).unwrap();
+    source.settle(&mut writer, &mut middle);
+    link.settle(&mut middle, &mut late);
+    assert_eq!(late.core(copy).length(), 100);
+}
+
+#[test]
+fn a_core_opened_late_is_offered_to_the_peers_that_asked_for_it() {
+    let (mut source, _) = writer(1);
+    let mut reader = reader();
+    let pair = KeyPair::from_seed(&[6; 32]);
+    let manifest = Manifest::single(Signer::new(pair.public()));
+    let copy = reader.open(&manifest.key()).unwrap();
+    reader.want(copy, 0..u64::MAX).unwrap();
+    let mut link = Link::new(&mut source, &mut reader);
+    link.settle(&mut source, &mut reader);
+    assert_eq!(link.events, [Event::Absent { peer: link.right, core: copy }]);
+    let core = source.open_writable(manifest, pair).unwrap();
+    source.append(core, &[block(5)]).unwrap();
+    source.commit().unwrap();
+    link.settle(&mut source, &mut reader);
+    assert_same(&source, core, &reader, copy, 0..1);
+}
+
+#[test]
+fn a_channel_closed_for_idleness_is_opened_again_when_it_is_needed() {
+    let key = PublicKey([9; 32]);
+    let mut reader = reader();
+    let copy = reader.open(&key).unwrap();
+    let peer =
+        reader.connect(Handshake { role: Role::Initiator, remote: key, hash: [3; 64], tx: [0; 32], rx: [0; 32] });
+    let protocol = Protocol::new("hypercore/alpha", key.discovery_key().0).alias("hypercore");
+    let mut theirs = Vec::new();
+    let capability = messages::capability(&[3; 64], Role::Responder, &key);
+    messages::Handshake { seeks: true, capability }.encode(&mut theirs);
+
+    let mut mux = Mux::new();
+    reader.follow(copy).unwrap();
+    for _ in 0..2 {
+        assert_eq!(offers(&mut reader, peer, &mut mux), 1);
+        let channel = mux.open(&protocol, &theirs);
+        assert_eq!(offers(&mut reader, peer, &mut mux), 0);
+        assert_eq!(reader.poll_event(), Some(Event::Opened { peer, core: copy }));
+        reader.want_nothing(copy);
+        mux.close(channel);
+        assert_eq!(offers(&mut reader, peer, &mut mux), 0, "nothing is wanted");
+        assert_eq!(reader.poll_event(), Some(Event::Closed { peer, core: copy }));
+        reader.want(copy, 0..1).unwrap();
+    }
+    assert_eq!(offers(&mut reader, peer, &mut mux), 1);
+    let channel = mux.open(&protocol, &theirs);
+    assert_eq!(offers(&mut reader, peer, &mut mux), 0);
+    mux.close(channel);
+    assert_eq!(offers(&mut reader, peer, &mut mux), 1, "what is wanted is asked for again at once");
+}
+
+/// Carries all frames between a replicator and the bare channels of its peer; returns how many channels it offers.
+fn offers(replicator: &mut Replicator, peer: PeerId, mux: &mut Mux) -> usize {
+    let mut offers = 0;
+    loop {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        if replicator.poll_frame(peer, &mut there).unwrap() {
+            mux.handle_frame(there.into());
+        }
+        while let Some(event) = mux.poll_event().unwrap() {
+            offers += usize::from(matches!(event, mux::Event::Offered { .. }));
+        }
+        if mux.poll_frame(&mut back) {
+            replicator.handle_frame(peer, back.into()).unwrap();
+        } else if !replicator.has_frame(peer) {
+            return offers;
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::engine::{EngineHandle, Job, Stopped};
 
@@ -124,7 +124,8 @@ impl Registered {
         let outcome = tokio::select! {
             outcome = read(&mut reader, frames, opener, &engine, peer) => outcome,
             outcome = write(&mut writer, sealer, outgoing, &engine, peer) => outcome,
-            Ok(error) = ended => Err(error),
+            error = told_to_end(ended) => Err(error),
+            error = tick(&engine, peer) => Err(error.into()),
             _ = cut.changed() => Ok(()),
         };
         drop(engine.send(Job::Disconnect(peer)).await);
@@ -132,6 +133,28 @@ impl Registered {
             drop(anypath_transports::close(&mut reader, &mut writer).await);
         }
         outcome
+    }
+}
+
+/// Waits until the engine wants the connection to end, at once or, if it is gone itself, after what is written.
+async fn told_to_end(ended: oneshot::Receiver<ConnectionError>) -> ConnectionError {
+    match ended.await {
+        Ok(error) => error,
+        Err(_) => {
+            // The writer ends by itself unless the peer takes nothing in.
+            sleep(LAST_WORDS_TIME_MAX).await;
+            Stopped::new().into()
+        }
+    }
+}
+
+/// Says now and then that time passes.
+async fn tick(engine: &EngineHandle, peer: PeerId) -> Stopped {
+    loop {
+        sleep(TICK_INTERVAL).await;
+        if let Err(stopped) = engine.send(Job::Tick(peer)).await {
+            return stopped;
+        }
     }
 }
 
@@ -209,6 +232,10 @@ fn random<const N: usize>() -> Result<[u8; N], ConnectionError> {
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long nothing is written before an empty message keeps the path open, as in the reference.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the peer may take to read what was written for it when the node stops.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often the engine is told that time passes; after two of these a request goes to others.
+const TICK_INTERVAL: Duration = Duration::from_secs(5);
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 << 10;
 /// The same before the peer has proven anything, in bytes.

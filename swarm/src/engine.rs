@@ -41,6 +41,8 @@ pub(crate) enum Job {
     Frames(PeerId, Vec<Bytes>),
     /// A frame was written; its buffer comes back.
     Written(PeerId, Vec<u8>),
+    /// Some seconds have passed on a connection.
+    Tick(PeerId),
     /// A connection has ended.
     Disconnect(PeerId),
     /// The store has committed.
@@ -117,7 +119,7 @@ impl EngineHandle {
 }
 
 impl Stopped {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { reason: "it was shut down, or its store failed (see the log)".to_owned() }
     }
 }
@@ -165,7 +167,7 @@ impl Engine {
                 self.finish_commit(false)?;
                 self.commit_if_due()?;
                 self.hand_out()?;
-                next = queue.try_recv().ok();
+                next = if stop { None } else { queue.try_recv().ok() };
             }
             self.begin_commit();
             self.hand_out()?;
@@ -207,6 +209,7 @@ impl Engine {
                 }
                 self.unblocked.insert(id);
             }
+            Job::Tick(peer) => self.replicator.tick(peer)?,
             Job::Disconnect(peer) => self.disconnect(peer)?,
             Job::Wake | Job::Stop => {}
         }
@@ -264,6 +267,8 @@ impl Engine {
 
     fn commit_if_due(&mut self) -> Result<(), StoreError> {
         if !self.replicator.is_staged() {
+            // However busy peers keep us, whoever called is told.
+            self.begin_commit();
             return Ok(());
         }
         let since = *self.staged_since.get_or_insert_with(Instant::now);

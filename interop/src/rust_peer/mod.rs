@@ -155,7 +155,9 @@ impl Peer for RustPeer {
         let open = spec::opener(spec, &self.primary)?;
         let open = move |replicator: &mut Replicator| {
             let core = open(replicator)?;
-            replicator.follow(core)?;
+            if !replicator.core(core).writable() {
+                replicator.follow(core)?;
+            }
             anyhow::Ok(core)
         };
         let id = self.runtime.block_on(node.call(open))??;

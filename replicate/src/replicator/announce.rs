@@ -53,6 +53,9 @@ impl Exchange {
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
+            if self.learns_to_upgrade(id) {
+                self.tell_sync(id);
+            }
             if self.peers.get(&id).is_some_and(Peer::waits) {
                 self.mark_ready(id);
             }
@@ -62,7 +65,7 @@ impl Exchange {
         }
         self.events.push_back(ExchangeEvent::Head);
         for id in self.peer_ids() {
-            self.tell_head(id);
+            self.tell_sync(id);
             self.refill(id)?;
         }
         Ok(())
@@ -83,11 +86,8 @@ impl Exchange {
     /// Returns which of the blocks `start..end` are held, 32 a word; those not committed yet are left out. `start` is a
     /// multiple of 32.
     pub(super) fn committed_words(&self, start: u64, end: u64) -> Vec<u32> {
-        let word = |at: u64| {
-            let page = self.core.bitfield().page(at / PAGE_WORDS);
-            page.map_or(0, |words| (words[(at % PAGE_WORDS / 2) as usize] >> (at % 2 * 32)) as u32)
-        };
-        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(word).collect();
+        let bitfield = self.core.bitfield();
+        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(|number| bitfield.word(number)).collect();
         let handed = self.handed.as_ref().map(|(changes, _)| changes);
         for run in [Some(&self.staged), handed].into_iter().flatten().flat_map(|changes| changes.gained.iter()) {
             for index in run.start.max(start)..run.end.min(end) {
@@ -123,19 +123,20 @@ impl Exchange {
         }
     }
 
-    fn tell_head(&mut self, id: PeerId) {
+    /// Returns whether we could not prove our tree to a peer so far, and can now: its head may be one that we never had,
+    /// whose roots we learn with the blocks.
+    fn learns_to_upgrade(&mut self, id: PeerId) -> bool {
         let head = self.told;
-        let Some(peer) = self.peers.get(&id) else { return };
-        let remote_length = peer.remote.length;
-        if peer.remote.fork == head.fork && head.length > remote_length && !peer.can_upgrade {
-            let able = self.core.can_upgrade(remote_length);
-            self.peer(id, |peer| peer.note_upgradable(able, head.fork, remote_length));
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.can_upgrade) else { return false };
+        let length = peer.remote.length;
+        let behind = peer.remote.fork == head.fork && head.fork == self.core.fork() && head.length > length;
+        let able = behind && self.core.can_upgrade(length);
+        if able {
+            peer.note_upgradable(able, head.fork, length);
         }
-        self.tell_sync(id);
+        able
     }
 }
 
 /// Blocks this near to the head are told to everyone, wanted or not, as in the reference.
 const BLOCKS_RECENT: u64 = 256;
-/// Words of 32 bits in a page of the core's bitfield.
-const PAGE_WORDS: u64 = 1024;

@@ -4,14 +4,14 @@ use super::PeerId;
 use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Misbehaviour};
 use super::fetch::for_path;
 use super::peer::{Early, Pending};
-use crate::Proof;
 use crate::core::VerifyError;
 use crate::store::StoreError;
+use crate::{Proof, Request};
 
 impl Exchange {
     /// Takes an answer.
     pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
-        let Some(pending) = self.peers.get_mut(&id).and_then(|peer| peer.window.take(request)) else { return Ok(()) };
+        let Some(pending) = self.take_pending(id, request) else { return Ok(()) };
         if proof.fork != pending.fork {
             return Ok(self.handle_no_answer(id, &pending)?);
         }
@@ -22,7 +22,6 @@ impl Exchange {
             self.settle(id, &pending);
             return Ok(self.refill_all()?);
         }
-        self.peer(id, |peer| peer.upgrade_lapsed &= pending.request.upgrade.is_none());
         let length = self.core.length();
         if self.is_early(&pending) {
             self.peer(id, |peer| peer.early.push(Early::new(pending, proof)));
@@ -35,23 +34,29 @@ impl Exchange {
 
     /// Takes the answer that there is none.
     pub(super) fn handle_no_data(&mut self, id: PeerId, request: u64) -> Result<(), StoreError> {
-        let pending = self.peers.get_mut(&id).and_then(|peer| peer.window.take(request));
+        let pending = self.take_pending(id, request);
         pending.map_or(Ok(()), |pending| self.handle_no_answer(id, &pending))
+    }
+
+    fn take_pending(&mut self, id: PeerId, request: u64) -> Option<Pending> {
+        let peer = self.peers.get_mut(&id)?;
+        let pending = peer.window.take(request)?;
+        peer.upgrade_lapsed &= pending.request.upgrade.is_none();
+        Some(pending)
     }
 
     fn handle_no_answer(&mut self, id: PeerId, pending: &Pending) -> Result<(), StoreError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        peer.no_data += 1;
-        if peer.no_data >= NO_DATA_MAX {
-            peer.paused = true;
-        }
+        // What was asked of a fork that it has left meanwhile says nothing about the one it is on.
+        let current = pending.fork == peer.remote.fork;
+        peer.no_data += u32::from(current);
         let block = pending.request.block.map(|block| block.index);
         let path = pending.request.hash.filter(|_| pending.fork == self.core.fork()).map(|hash| hash.index / 2);
-        if let Some(index) = block.or(path) {
+        if let Some(index) = block.or(path).filter(|_| current) {
             // It said it had the block; until it says so again it has not.
             peer.blocks.set(index, index + 1, false);
         }
-        if pending.request.upgrade.is_some() {
+        if pending.request.upgrade.is_some() && current {
             peer.remote.can_upgrade = false;
         }
         self.give_back(id, pending);
@@ -86,6 +91,10 @@ impl Exchange {
     /// Verifies an answer and stages what it brings; returns whether it was good.
     fn accept(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<bool, ExchangeError> {
         match self.core.accept(proof, &pending.request) {
+            Ok(_) if !self.is_satisfied(&pending.request) => {
+                self.handle_no_answer(id, pending)?;
+                Ok(true)
+            }
             Ok(accepted) => {
                 self.settle(id, pending);
                 self.peer(id, |peer| peer.no_data = 0);
@@ -104,6 +113,12 @@ impl Exchange {
                 Ok(false)
             }
         }
+    }
+
+    /// Returns whether what was asked for is here now: a proof of something else is true, but no answer.
+    fn is_satisfied(&self, request: &Request) -> bool {
+        let block = request.block.is_none_or(|block| self.core.has(block.index));
+        block && request.upgrade.is_none_or(|upgrade| self.core.length() > upgrade.start)
     }
 
     /// Returns whether our core has changed so that a request for a longer tree no longer fits it.
@@ -179,8 +194,6 @@ impl Exchange {
     }
 }
 
-/// Answers in a row without data after which a peer is asked nothing more, as in the reference.
-const NO_DATA_MAX: u32 = 32;
 /// Most answers kept because they came before the one they rely on; each holds a block.
 const EARLY_MAX: usize = 32;
 /// Most bytes of them, of one peer and core.

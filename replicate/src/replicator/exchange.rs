@@ -160,9 +160,7 @@ impl Exchange {
         goal(self);
         if fresh && self.downloading() {
             self.tell_all_sync();
-        }
-        for id in self.peer_ids() {
-            self.follow_fork(id)?;
+            self.peer_ids().into_iter().try_for_each(|id| self.follow_fork(id))?;
         }
         self.refill_all()
     }
@@ -201,7 +199,6 @@ impl Exchange {
         if self.upgrading == Some(id) {
             self.upgrading = None;
         }
-        self.seeks.give_back_all(id);
         self.lose_reorganiser(id)?;
         self.refill_all()
     }

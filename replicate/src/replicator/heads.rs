@@ -17,6 +17,9 @@ impl Exchange {
         let first = !std::mem::replace(&mut peer.synced, true);
         peer.remote = sync;
         peer.length_acked = if same_fork { sync.remote_length } else { 0 };
+        if changed {
+            peer.no_data = 0;
+        }
         peer.can_upgrade &= same_fork;
         peer.unjudged |= changed || first;
         if same_fork && length > sync.length {

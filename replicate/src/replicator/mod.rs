@@ -208,18 +208,13 @@ impl Replicator {
     /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
     pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
         let id = self.open_manifest(manifest)?;
-        self.exchange_mut(id).core.sign_with(signer);
-        Ok(id)
+        Ok(self.sign_with(id, signer))
     }
 
     /// Opens a core that we may write and whose key is our public key, as hypercore 10 made them.
     pub fn open_compat(&mut self, signer: KeyPair) -> Result<CoreId, OpenError> {
         if let Some(id) = self.load(&signer.public().discovery_key())? {
-            self.exchange_mut(id).core.sign_with(signer);
-            if self.core(id).is_staged() {
-                self.staged.insert(id);
-            }
-            return Ok(id);
+            return Ok(self.sign_with(id, signer));
         }
         let core = Core::create_compat(self.store.clone(), signer);
         Ok(self.add_staged(core))
@@ -229,7 +224,7 @@ impl Replicator {
     pub fn open_manifest(&mut self, manifest: Manifest) -> Result<CoreId, OpenError> {
         if let Some(id) = self.load(&manifest.key().discovery_key())? {
             self.exchange_mut(id).core.know_manifest(manifest);
-            self.staged.insert(id);
+            self.stage_if_changed(id);
             return Ok(id);
         }
         let core = Core::create(self.store.clone(), manifest, None);
@@ -340,7 +335,7 @@ impl Replicator {
             fork: state.remote.fork,
             length: state.remote.length,
             in_flight: state.window.len(),
-            paused: state.paused,
+            paused: state.synced && state.remote.uploading && !state.answers(),
         })
     }
 
@@ -503,9 +498,10 @@ impl Replicator {
         let discovery_key = link::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
-        match core {
-            Some(core) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            // Unknown here, or a second channel for the same core, which would wait for ever.
+        match (core, discovery_key) {
+            (Some(core), _) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            (None, Some(discovery_key)) => link.miss(protocol, discovery_key),
+            // No core's, or a second channel for the same core, which would wait for ever.
             _ => link.mux.reject(protocol, id),
         }
         Ok(())
@@ -562,8 +558,25 @@ impl Replicator {
     fn add(&mut self, core: Core) -> CoreId {
         let id = CoreId(self.exchanges.len() as u32);
         self.by_key.insert(*core.discovery_key(), id);
+        for (peer, link) in &mut self.links {
+            if link.make_up(id, core.key(), core.discovery_key()) {
+                self.ready.insert(*peer);
+            }
+        }
         self.exchanges.push(Exchange::new(core));
         id
+    }
+
+    fn sign_with(&mut self, id: CoreId, signer: KeyPair) -> CoreId {
+        self.exchange_mut(id).core.sign_with(signer);
+        self.stage_if_changed(id);
+        id
+    }
+
+    fn stage_if_changed(&mut self, id: CoreId) {
+        if self.core(id).is_staged() {
+            self.staged.insert(id);
+        }
     }
 
     fn add_staged(&mut self, core: Core) -> CoreId {

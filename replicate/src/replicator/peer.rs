@@ -51,9 +51,9 @@ pub(super) struct Peer {
     pub(super) unjudged: bool,
     /// Whether the manifest alone was asked for.
     pub(super) manifest_asked: bool,
-    /// The peer sent wrong data or has nothing for us: it is served, but asked nothing more.
+    /// The peer sent wrong data: it is served, but asked nothing more.
     pub(super) paused: bool,
-    /// Answers in a row that were no data.
+    /// Answers in a row that were no data, since its head changed.
     pub(super) no_data: u32,
     /// What it has not been told yet.
     pub(super) news: News,
@@ -198,7 +198,7 @@ impl Peer {
 
     /// Returns whether it may be asked anything.
     pub(super) fn answers(&self) -> bool {
-        self.synced && self.remote.uploading && !self.paused
+        self.synced && self.remote.uploading && !self.paused && self.no_data < NO_DATA_MAX
     }
 
     /// Puts a request into the window and the outbox.
@@ -218,5 +218,7 @@ impl Peer {
     }
 }
 
+/// Answers in a row without data after which a peer is asked nothing before its head changes; the reference's figure.
+const NO_DATA_MAX: u32 = 32;
 /// Ticks after which an unanswered request lapses.
 const TICKS_MAX: u32 = 2;

@@ -21,6 +21,17 @@ pub(super) struct Reorganisation {
     tree: Option<Reorg>,
 }
 
+impl Reorganisation {
+    /// Returns whether the answer to a request is what is to be learnt next.
+    fn fits(&self, request: &Request) -> bool {
+        match (self.tree.as_ref().map(Reorg::want), request.hash) {
+            (None, _) => request.upgrade.is_some(),
+            (Some(Some(want)), Some(hash)) => hash.nodes == want.nodes && want.blocks.contains(&(hash.index / 2)),
+            _ => false,
+        }
+    }
+}
+
 impl Exchange {
     /// Follows the peer's fork if it is higher than ours.
     pub(super) fn follow_fork(&mut self, id: PeerId) -> Result<(), StoreError> {
@@ -39,7 +50,13 @@ impl Exchange {
     pub(super) fn handle_reorg_data(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<(), StoreError> {
         let fork = proof.fork;
         let Some(current) = self.reorganisations.get_mut(&fork) else { return Ok(()) };
-        current.asked.take_if(|asked| *asked == id);
+        current.declined.remove(&id);
+        if !current.fits(&pending.request) {
+            // It came late, and another peer has answered meanwhile.
+            current.asked.take_if(|asked| *asked == id);
+            return self.ask_reorganiser(fork);
+        }
+        current.asked = None;
         let outcome = match &mut current.tree {
             Some(tree) => tree.accept(&self.core, &proof),
             None => Reorg::start(&self.core, proof).map(|tree| current.tree = Some(tree)),

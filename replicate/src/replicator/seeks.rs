@@ -6,14 +6,23 @@ use std::collections::BTreeMap;
 
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
-use super::peer::Pending;
+use super::peer::{Peer, Pending};
 use crate::core::{Position, flat_tree};
 use crate::store::StoreError;
 use crate::{HashRequest, Request, SeekRequest};
 
-/// Byte positions that are looked for, each with the peer that was asked, while its answer is missing.
+/// Byte positions that are looked for.
 #[derive(Debug, Default)]
-pub(super) struct Seeks(BTreeMap<u64, Option<PeerId>>);
+pub(super) struct Seeks(BTreeMap<u64, Asked>);
+
+/// Who is asked for a position.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The peer whose answer is missing.
+    now: Option<PeerId>,
+    /// The peer that took too long last.
+    slow: Option<PeerId>,
+}
 
 impl Seeks {
     /// Returns whether nothing is looked for.
@@ -23,19 +32,21 @@ impl Seeks {
 
     /// Lets anybody be asked for a position for which a peer was.
     pub(super) fn give_back(&mut self, bytes: u64, id: PeerId) {
-        if let Some(asked) = self.0.get_mut(&bytes).filter(|asked| **asked == Some(id)) {
-            *asked = None;
+        if let Some(asked) = self.0.get_mut(&bytes) {
+            asked.now.take_if(|now| *now == id);
         }
     }
 
-    /// The same for all positions.
-    pub(super) fn give_back_all(&mut self, id: PeerId) {
-        self.0.values_mut().filter(|asked| **asked == Some(id)).for_each(|asked| *asked = None);
+    /// Asks others first for a position, since a peer takes too long.
+    pub(super) fn avoid(&mut self, bytes: u64, id: PeerId) {
+        if let Some(asked) = self.0.get_mut(&bytes) {
+            asked.slow = Some(id);
+        }
     }
 
     /// Forgets who was asked.
     pub(super) fn ask_anew(&mut self) {
-        self.0.values_mut().for_each(|asked| *asked = None);
+        self.0.values_mut().for_each(|asked| *asked = Asked::default());
     }
 }
 
@@ -49,8 +60,12 @@ impl Exchange {
 
     /// Asks a peer for what is missing of the positions for which nobody is asked.
     pub(super) fn ask_seeks(&mut self, id: PeerId) -> Result<(), StoreError> {
-        let open: Vec<u64> =
-            self.seeks.0.iter().filter(|(_, asked)| asked.is_none()).map(|(bytes, _)| *bytes).collect();
+        if self.seeks.is_empty() {
+            return Ok(());
+        }
+        let others = self.peers.iter().any(|(other, peer)| *other != id && peer.answers());
+        let open = |asked: &Asked| asked.now.is_none() && !(others && asked.slow == Some(id));
+        let open: Vec<u64> = self.seeks.0.iter().filter(|(_, asked)| open(asked)).map(|(bytes, _)| *bytes).collect();
         for bytes in open {
             if let Position::Below { node } = self.core.position(bytes)? {
                 self.ask_seek(id, bytes, node);
@@ -62,19 +77,18 @@ impl Exchange {
     /// Asks for the path of a leaf below `node`, of which the peer holds all nodes, and for those on the way to `bytes`.
     fn ask_seek(&mut self, id: PeerId, bytes: u64, node: u64) {
         let head = Head::of(&self.core);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let same_fork = |peer: &&mut Peer| peer.remote.fork == head.fork;
+        let Some(peer) = self.peers.get_mut(&id).filter(same_fork) else { return };
         let (first, last) = (flat_tree::first_leaf(node) / 2, flat_tree::last_leaf(node) / 2);
-        let Some(leaf) = peer.blocks.next(first).filter(|leaf| *leaf <= last && *leaf < peer.valid_length(head)) else {
+        let end = peer.valid_length(head).min(last + 1);
+        let Some(leaf) = peer.blocks.next(first).filter(|leaf| *leaf < end) else {
             return self.ask_region(id, first);
         };
-        if peer.remote.fork != head.fork {
-            return;
-        }
         let hash = HashRequest { index: 2 * leaf, nodes: flat_tree::depth(node).into() };
         let seek = SeekRequest { bytes, padding: 0 };
         let request = Request { hash: Some(hash), seek: Some(seek), ..Request::default() };
         peer.ask(Pending::new(head.fork, request));
-        self.seeks.0.insert(bytes, Some(id));
+        self.seeks.0.insert(bytes, Asked { now: Some(id), slow: None });
         self.mark_ready(id);
     }
 
