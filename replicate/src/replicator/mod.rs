@@ -14,6 +14,7 @@
 
 mod announce;
 mod answers;
+mod conflict;
 mod exchange;
 mod extension;
 mod fetch;
@@ -105,6 +106,13 @@ pub enum Event {
         core: CoreId,
         /// How many blocks are left of the old ones.
         kept: u64,
+    },
+    /// A peer has proven that the writer signed two histories of one fork: the core is frozen, and nothing more is taken.
+    Conflict {
+        /// The peer.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
     },
     /// A byte position that was looked for by [`Replicator::seek`] is found.
     Sought {
@@ -613,6 +621,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Conflict(peer) => Event::Conflict { peer, core },
             ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
