@@ -86,7 +86,8 @@ async fn dial(
         conn = transport.dial(address) => conn?,
         _ = cut.changed() => return Ok(()),
     };
-    run(node, conn, started, cut).await?;
+    // What was dialled says more than the address it led to.
+    run(node, Conn { remote: address.clone(), ..conn }, started, cut).await?;
     Ok(())
 }
 

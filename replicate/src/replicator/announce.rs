@@ -86,11 +86,8 @@ impl Exchange {
     /// Returns which of the blocks `start..end` are held, 32 a word; those not committed yet are left out. `start` is a
     /// multiple of 32.
     pub(super) fn committed_words(&self, start: u64, end: u64) -> Vec<u32> {
-        let word = |at: u64| {
-            let page = self.core.bitfield().page(at / PAGE_WORDS);
-            page.map_or(0, |words| (words[(at % PAGE_WORDS / 2) as usize] >> (at % 2 * 32)) as u32)
-        };
-        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(word).collect();
+        let bitfield = self.core.bitfield();
+        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(|number| bitfield.word(number)).collect();
         let handed = self.handed.as_ref().map(|(changes, _)| changes);
         for run in [Some(&self.staged), handed].into_iter().flatten().flat_map(|changes| changes.gained.iter()) {
             for index in run.start.max(start)..run.end.min(end) {
@@ -143,5 +140,3 @@ impl Exchange {
 
 /// Blocks this near to the head are told to everyone, wanted or not, as in the reference.
 const BLOCKS_RECENT: u64 = 256;
-/// Words of 32 bits in a page of the core's bitfield.
-const PAGE_WORDS: u64 = 1024;
