@@ -43,8 +43,7 @@ fn seed_serves_two_when_the_share_is_gone() -> Result<()> {
     let Some(stage) = stage()? else { return Ok(()) };
     let expected = list(&stage.folder())?;
     let share = Share::start(&stage.path("share store"), &stage.folder(), &[])?;
-    let mut seed =
-        Anypath::start(&stage.path("seed store"), ["seed", &share.link, "--listen", "tcp://127.0.0.1:0"])?;
+    let mut seed = Anypath::start(&stage.path("seed store"), ["seed", &share.link, "--listen", "tcp://127.0.0.1:0"])?;
     let done = seed.wait_for("done")?;
     let (files, bytes) = totals(&expected);
     ensure!(done["files"] == files && done["bytes"] == bytes, "{done}, expected {files} files, {bytes} bytes");

@@ -98,6 +98,7 @@ async fn run(
     started: Instant,
     mut cut: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
+    let _counted = node.running.clone();
     let (transport, address) = (conn.transport, conn.remote.clone());
     let incoming = conn.role == Role::Responder;
     let span = info_span!("connection", transport, %address, incoming);

@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) identity: KeyPair,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
     pub(crate) engine: EngineHandle,
+    /// Shared by every connection there is, so that they can be counted.
+    pub(crate) running: Arc<()>,
     /// One permit for every connection that may still come.
     pub(crate) connections: Arc<Semaphore>,
     /// What ends the connections and dialers there are.
@@ -54,7 +56,8 @@ impl Node {
         let Config { identity, store, transports } = config;
         let (engine, thread) = EngineHandle::start(Replicator::new(store))?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let shared = Arc::new(Shared { identity, transports, engine, connections, cut: Mutex::default() });
+        let (running, cut) = (Arc::default(), Mutex::default());
+        let shared = Arc::new(Shared { identity, transports, engine, running, connections, cut });
         Ok(Self { shared, listeners: Mutex::default(), dialers: Mutex::default(), engine: Mutex::new(Some(thread)) })
     }
 
@@ -88,6 +91,11 @@ impl Node {
     pub async fn disconnect(&self) {
         let cut = std::mem::take(&mut *self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner));
         cut.now().await;
+    }
+
+    /// Returns how many connections there are, those that still shake hands included.
+    pub fn connections(&self) -> usize {
+        Arc::strong_count(&self.shared.running) - 1
     }
 
     /// Runs `f` with the replicator and returns what it returned, once everything it staged is committed.

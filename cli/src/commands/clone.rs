@@ -42,8 +42,7 @@ fn clone_into(
     let place = place_for(store, folder)?;
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
     check_target(args, &target, &place, folder)?;
-    Session::open(place, report, interrupt)?
-        .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
+    Session::open(place, report, interrupt)?.run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
 /// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.

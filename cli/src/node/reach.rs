@@ -94,11 +94,12 @@ impl Reach {
             format!("connected to {connected} peer(s), but none sent anything new for {seconds} s")
         };
         let reached: BTreeSet<_> = state.peers.values().map(|info| &info.address).collect();
-        let rungs = state.dialled.iter().filter(|(address, _)| !reached.contains(address)).map(|(address, reason)| Rung {
-            transport: address.scheme.clone(),
-            address: address.to_string(),
-            reason: reason.clone().unwrap_or_else(|| format!("no answer within {seconds} s")),
-        });
+        let rungs =
+            state.dialled.iter().filter(|(address, _)| !reached.contains(address)).map(|(address, reason)| Rung {
+                transport: address.scheme.clone(),
+                address: address.to_string(),
+                reason: reason.clone().unwrap_or_else(|| format!("no answer within {seconds} s")),
+            });
         Failure { code: NOBODY, message, rungs: rungs.collect() }
     }
 
