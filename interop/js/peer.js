@@ -12,6 +12,8 @@ const Bees = require('./bees')
 const Drives = require('./drives')
 const Links = require('./links')
 
+console.log = console.error // hypercore prints of conflicts; our lines alone go to stdout
+
 const folder = path.resolve(process.argv[2])
 const emit = (event, fields) => print({ event, ...fields })
 

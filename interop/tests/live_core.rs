@@ -29,6 +29,7 @@ scenarios!(
     many_holes,
     fork_found_by_sparse_peers,
     fork_passed_on_between_old_and_new,
+    two_histories,
 );
 
 /// One core outside any corestore, replicated alone, as `hypercore.replicate` does.
@@ -428,6 +429,26 @@ fn fork_passed_on_between_old_and_new(cast: &Cast) -> Result<()> {
         same(&mut *writer, &mut **peer, "core")?;
     }
     close([writer, reader, copy])
+}
+
+/// Two stores sign different blocks by one key: who sees both shows it to both, and the other history cannot go on.
+fn two_histories(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let mut other = cast.writer("other")?;
+    let (run, second) = (Blocks::new(27, 20, &MIXED_SMALL), Blocks::new(28, 2_000, &MIXED_SMALL));
+    let spec = CoreSpec::signed("twice");
+    let key = write(&mut *writer, "core", &spec, &run)?.key;
+    write(&mut *other, "core", &spec, &second.range(0, 30))?;
+    connect(&mut *writer, &mut *reader, "core", &key)?;
+    receive_all(&mut *reader, "core", &run)?;
+    reader.dial(other.listen(None)?, None)?;
+    for index in 30..2_000 {
+        if other.append("core", &second.range(index, index + 1), &[]).is_err() {
+            return close([writer, reader, other]);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    anyhow::bail!("the second history goes on")
 }
 
 fn blocks_of(cast: &Cast, run: &Blocks) -> Result<()> {

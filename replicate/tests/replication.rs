@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anypath_replicate::core::{Manifest, Position, Signer};
+use anypath_replicate::core::{Core, Manifest, Position, Signer};
 use anypath_replicate::messages;
 use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
@@ -321,6 +321,31 @@ fn offers(replicator: &mut Replicator, peer: PeerId, mux: &mut Mux) -> usize {
             return offers;
         }
     }
+}
+
+#[test]
+fn a_core_with_two_histories_is_frozen_everywhere() {
+    let (mut first, core) = writer(10);
+    let mut second = Replicator::new(Arc::new(MemoryStore::default()));
+    let pair = KeyPair::from_seed(&[1; 32]);
+    let other = second.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap();
+    let others: Vec<_> = (500..512).map(block).collect();
+    second.append(other, &others).unwrap();
+    second.commit().unwrap();
+
+    let mut reader = reader();
+    let copy = reader.open(first.core(core).key()).unwrap();
+    reader.want(copy, 0..u64::MAX).unwrap();
+    let mut honest = Link::new(&mut first, &mut reader);
+    honest.settle(&mut first, &mut reader);
+    let mut link = Link::new(&mut second, &mut reader);
+    link.settle(&mut second, &mut reader);
+    honest.settle(&mut first, &mut reader);
+    assert!(link.events.contains(&Event::Conflict { peer: link.right, core: copy }), "{:?}", link.events);
+    assert!(reader.core(copy).is_frozen() && second.core(other).is_frozen() && !first.core(core).is_frozen());
+    assert_same(&first, core, &reader, copy, 0..10);
+    let reopened = Core::open(reader.store().clone(), reader.core(copy).discovery_key()).unwrap().unwrap();
+    assert!(reopened.is_frozen());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What becomes of the answers to our requests.
 
 use super::PeerId;
+use super::conflict::WHOLE_HEAD;
 use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Misbehaviour};
 use super::fetch::for_path;
 use super::peer::{Early, Pending};
@@ -11,6 +12,9 @@ use crate::{Proof, Request};
 impl Exchange {
     /// Takes an answer.
     pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
+        if request == WHOLE_HEAD {
+            return Ok(self.handle_conflict(id, proof)?);
+        }
         let Some(pending) = self.take_pending(id, request) else { return Ok(()) };
         if proof.fork != pending.fork {
             return Ok(self.handle_no_answer(id, &pending)?);
@@ -189,6 +193,9 @@ impl Exchange {
         self.peer(id, |peer| peer.paused = true);
         self.give_back_all(id);
         self.lose_reorganiser(id)?;
+        if !matches!(error, VerifyError::InvalidOperation | VerifyError::NotAsked) {
+            self.ask_conflict(id);
+        }
         self.events.push_back(ExchangeEvent::Refused(id, Misbehaviour::InvalidData));
         self.refill_all()
     }

@@ -70,6 +70,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
+    /// A peer has proven that there are two histories; the core is frozen.
+    Conflict(PeerId),
     /// A byte position that was looked for is found.
     Sought { bytes: u64, at: Position },
     /// A peer sent an extension message of a name that is listened for.

@@ -14,6 +14,8 @@
 
 mod announce;
 mod answers;
+mod conflict;
+mod event;
 mod exchange;
 mod extension;
 mod fetch;
@@ -38,6 +40,7 @@ use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::link::Link;
@@ -54,88 +57,6 @@ pub struct PeerId(pub u64);
 /// An open core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(u32);
-
-/// What the application is told; everything in it is committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A peer shares this core with us.
-    Opened {
-        /// The peer.
-        peer: PeerId,
-        /// The core.
-        core: CoreId,
-    },
-    /// A peer does not have this core.
-    Absent {
-        /// The peer.
-        peer: PeerId,
-        /// The core.
-        core: CoreId,
-    },
-    /// A peer has said what it has of this core.
-    Synced {
-        /// The peer.
-        peer: PeerId,
-        /// The core.
-        core: CoreId,
-    },
-    /// A peer no longer shares this core, or is gone.
-    Closed {
-        /// The peer.
-        peer: PeerId,
-        /// The core.
-        core: CoreId,
-    },
-    /// Blocks arrived.
-    Blocks {
-        /// The core.
-        core: CoreId,
-        /// Their indices.
-        blocks: Range<u64>,
-    },
-    /// The core has a new length or fork.
-    Head {
-        /// The core.
-        core: CoreId,
-    },
-    /// Blocks are no longer part of the core; comes before the [`Event::Head`] it belongs to.
-    Truncated {
-        /// The core.
-        core: CoreId,
-        /// How many blocks are left of the old ones.
-        kept: u64,
-    },
-    /// A byte position that was looked for by [`Replicator::seek`] is found.
-    Sought {
-        /// The core.
-        core: CoreId,
-        /// The position.
-        bytes: u64,
-        /// Where it is: in a block or beyond the end.
-        at: Position,
-    },
-    /// A peer sent an extension message that was asked for with [`Replicator::hear`].
-    Extension {
-        /// The peer.
-        peer: PeerId,
-        /// The core.
-        core: CoreId,
-        /// Its name.
-        name: Bytes,
-        /// What it says.
-        message: Bytes,
-    },
-    /// A peer sent data of this core that does not verify; it is asked for nothing more of it.
-    Refused {
-        /// The peer.
-        peer: PeerId,
-        /// The core.
-        core: CoreId,
-        /// What it did.
-        misbehaviour: Misbehaviour,
-    },
-}
 
 /// Why a connection must be dropped, or the whole replicator given up.
 #[derive(Debug, Error)]
@@ -613,6 +534,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Conflict(peer) => Event::Conflict { peer, core },
             ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },

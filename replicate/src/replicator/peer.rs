@@ -49,6 +49,10 @@ pub(super) struct Peer {
     pub(super) upgrade_lapsed: bool,
     /// Whether `can_upgrade` is to be found out anew.
     pub(super) unjudged: bool,
+    /// Whether it was asked for its whole head, to compare it with ours.
+    pub(super) conflict_asked: bool,
+    /// How many whole heads it sent.
+    pub(super) heads_seen: u32,
     /// Whether the manifest alone was asked for.
     pub(super) manifest_asked: bool,
     /// The peer sent wrong data: it is served, but asked nothing more.
@@ -183,6 +187,8 @@ impl Peer {
             ticks: 0,
             upgrade_lapsed: false,
             unjudged: false,
+            conflict_asked: false,
+            heads_seen: 0,
             manifest_asked: false,
             paused: false,
             no_data: 0,
