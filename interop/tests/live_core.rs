@@ -25,6 +25,10 @@ scenarios!(
     empty_blocks,
     reconnect_and_resume,
     reopened_from_disk,
+    opened_after_it_was_asked_for,
+    many_holes,
+    fork_found_by_sparse_peers,
+    fork_passed_on_between_old_and_new,
 );
 
 /// One core outside any corestore, replicated alone, as `hypercore.replicate` does.
@@ -332,6 +336,98 @@ fn reopened_from_disk(cast: &Cast) -> Result<()> {
     receive_all(&mut *reader, "core", &run)?;
     same(&mut *writer, &mut *reader, "core")?;
     close([writer, reader])
+}
+
+/// The reader is connected, and asks, before the writer has the core at all.
+fn opened_after_it_was_asked_for(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let run = Blocks::new(21, 20, &MIXED_SMALL);
+    connect(&mut *writer, &mut *reader, "core", COMPAT_KEY)?;
+    write(&mut *writer, "other", &CoreSpec::named("other"), &run)?;
+    write(&mut *writer, "core", &CoreSpec::signed("compat").compat(), &run)?;
+    receive_all(&mut *reader, "core", &run)?;
+    close([writer, reader])
+}
+
+/// A core over several pages of a bitfield, of which the writer kept hardly anything whole.
+fn many_holes(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let run = Blocks::new(22, 70_000, &[1]);
+    let key = write(&mut *writer, "core", &CoreSpec::named("holes"), &run)?.key;
+    let mut left = Vec::new();
+    for start in (0..70_000).step_by(1_000) {
+        writer.clear("core", start, start + 500 + start / 200)?;
+        left.push((start + 500 + start / 200, start + 1_000));
+    }
+    ensure!(writer.held("core")? == left, "the writer holds {:?}", writer.held("core")?);
+    connect(&mut *writer, &mut *reader, "core", &key)?;
+    reader.wait("core", Until::length(70_000))?;
+    reader.follow("core")?;
+    for (start, end) in left.iter().rev() {
+        reader.download("core", *start, *end)?;
+        reader.check("core", &run.range(*start as u32, *end as u32))?;
+    }
+    ensure!(reader.held("core")? == left, "the reader holds {:?}", reader.held("core")?);
+    close([writer, reader])
+}
+
+/// Writer and reader hold different parts of a core, and of the fork that replaces it.
+fn fork_found_by_sparse_peers(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let (old, new) = (Blocks::new(23, 1_000, &MIXED_SMALL), Blocks::new(24, 1_200, &MIXED_SMALL));
+    let key = write(&mut *writer, "core", &CoreSpec::named("sparse fork"), &old)?.key;
+    let port = connect(&mut *writer, &mut *reader, "core", &key)?;
+    reader.wait("core", Until::length(1_000))?;
+    reader.download("core", 0, 10)?;
+    reader.download("core", 700, 900)?;
+    reader.disconnect()?;
+    writer.truncate("core", 777, 1)?;
+    writer.append("core", &new.range(777, 1_200), &[])?;
+    writer.clear("core", 100, 600)?;
+    writer.clear("core", 800, 1_000)?;
+    reader.dial(port, None)?;
+    let after = reader.wait("core", Until { length: 1_200, fork: Some(1), ..Until::default() })?;
+    ensure!(after.fork == 1, "another fork: {after:?}");
+    reader.download("core", 700, 800)?;
+    reader.download("core", 1_000, 1_200)?;
+    reader.check("core", &old.range(0, 10))?;
+    reader.check("core", &old.range(700, 777))?;
+    reader.check("core", &new.range(777, 800))?;
+    reader.check("core", &new.range(1_000, 1_200))?;
+    same(&mut *writer, &mut *reader, "core")?;
+    close([writer, reader])
+}
+
+/// A reader between a copy of the old fork and the writer of two newer ones: it follows, and so does the copy through it.
+fn fork_passed_on_between_old_and_new(cast: &Cast) -> Result<()> {
+    let (mut writer, mut reader) = cast.pair()?;
+    let mut copy = cast.writer("copy")?;
+    let (old, new) = (Blocks::new(25, 90, &MIXED_SMALL), Blocks::new(26, 120, &MIXED_SMALL));
+    let key = write(&mut *writer, "core", &CoreSpec::named("between"), &old)?.key;
+    let port = connect(&mut *writer, &mut *copy, "core", &key)?;
+    receive_all(&mut *copy, "core", &old)?;
+    copy.disconnect()?;
+    writer.truncate("core", 50, 1)?;
+    writer.append("core", &new.range(50, 70), &[])?;
+
+    copy.follow("core")?;
+    connect(&mut *copy, &mut *reader, "core", &key)?;
+    reader.follow("core")?;
+    reader.wait("core", Until::contiguous(90))?;
+    reader.dial(port, None)?;
+    for peer in [&mut reader, &mut copy] {
+        peer.wait("core", Until { contiguous: 70, fork: Some(1), ..Until::default() })?;
+        peer.check("core", &old.range(0, 50))?;
+        peer.check("core", &new.range(50, 70))?;
+    }
+    writer.truncate("core", 60, 2)?;
+    writer.append("core", &new.range(60, 120), &[])?;
+    for peer in [&mut reader, &mut copy] {
+        peer.wait("core", Until { contiguous: 120, fork: Some(2), ..Until::default() })?;
+        peer.check("core", &new.range(50, 120))?;
+        same(&mut *writer, &mut **peer, "core")?;
+    }
+    close([writer, reader, copy])
 }
 
 fn blocks_of(cast: &Cast, run: &Blocks) -> Result<()> {

@@ -49,6 +49,7 @@ impl World {
                 3 => self.truncate(),
                 4..6 => self.commit(),
                 6 => self.reopen(),
+                7 => self.clear(),
                 _ => self.exchange(),
             }
         }
@@ -78,6 +79,20 @@ impl World {
         writer.truncate(length, Some(writer.fork() + step)).unwrap();
         self.forks.insert(writer.fork(), model);
         self.check(0);
+    }
+
+    /// Lets a reader forget some blocks.
+    fn clear(&mut self) {
+        let place = 1 + self.random.below(self.cores.len() as u64 - 1) as usize;
+        let (start, blocks) = (self.random.below(40), self.random.below(12));
+        let core = &mut self.cores[place].1;
+        let (tree, before) = (core.tree().clone(), core.bitfield().clone());
+        core.clear(start..start + blocks);
+        assert_eq!(core.tree(), &tree);
+        for index in 0..core.length() {
+            assert_eq!(core.has(index), before.has(index) && !(start..start + blocks).contains(&index));
+        }
+        self.check(place);
     }
 
     fn commit(&mut self) {

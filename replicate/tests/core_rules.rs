@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use anypath_replicate::core::{AppendError, Core, Manifest, Prologue, ProveError, Signer, VerifyError};
-use anypath_replicate::store::MemoryStore;
-use anypath_replicate::{BlockRequest, HashRequest, Proof, Request, UpgradeRequest};
+use anypath_replicate::core::{AppendError, Core, Manifest, Position, Prologue, ProveError, Signer, VerifyError};
+use anypath_replicate::store::{Batch, MemoryStore, Store};
+use anypath_replicate::{BlockRequest, HashRequest, Proof, Request, SeekRequest, UpgradeRequest};
 use anypath_wire::{KeyPair, PublicKey};
 use bytes::Bytes;
 
@@ -145,6 +145,61 @@ fn a_quorum_signs_what_one_signer_may_not() {
     assert!(matches!(reader.accept(proof.clone(), &upgrade(0, 4)), Err(VerifyError::InvalidSignature)));
     proof.upgrade.as_mut().unwrap().signature = authority.assemble(&parts);
     assert_eq!(reader.accept(proof, &upgrade(0, 4)).unwrap().length, 4);
+}
+
+#[test]
+fn a_quorum_appends_under_a_signature_it_made_together() {
+    for version in 0..3 {
+        let manifest = Manifest { version, ..two_of_three() };
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let mut core = Core::create(store.clone(), manifest.clone(), Some(pair(1)));
+        assert!(!core.writable() && matches!(core.append(&blocks(0..3)), Err(AppendError::NotWritable)));
+        let sign = |core: &Core, appended: &[Bytes], seeds: &[u8]| {
+            let (authority, tree) = (core.authority().unwrap(), core.tree_after(appended).unwrap());
+            let parts: Vec<_> = seeds.iter().map(|seed| authority.sign_part(&tree, &pair(*seed)).unwrap()).collect();
+            authority.assemble(&parts)
+        };
+        let alone = sign(&core, &blocks(0..3), &[1]);
+        assert!(matches!(core.append_signed(&blocks(0..3), alone), Err(AppendError::Signature)));
+        let of_others = sign(&core, &blocks(1..4), &[1, 3]);
+        assert!(matches!(core.append_signed(&blocks(0..3), of_others), Err(AppendError::Signature)));
+        assert_eq!((core.length(), core.contiguous_length()), (0, 0));
+
+        let together = sign(&core, &blocks(0..3), &[1, 3]);
+        assert_eq!(core.append_signed(&blocks(0..3), together).unwrap(), 3);
+        let others = sign(&core, &blocks(3..4), &[3, 2]);
+        assert_eq!(core.append_signed(&blocks(3..4), others).unwrap(), 4);
+        store.commit(Batch { cores: vec![core.take_changes().unwrap()], ..Batch::default() }).unwrap();
+        let kept = Core::open(store, core.discovery_key()).unwrap().unwrap();
+        let mut reader = reader(&kept);
+        reader.accept(kept.prove(&upgrade(0, 4)).unwrap(), &upgrade(0, 4)).unwrap();
+        assert_eq!(reader.tree(), core.tree());
+    }
+}
+
+#[test]
+fn a_position_is_found_as_deep_as_the_tree_is_known() {
+    let mut writer = writer(single());
+    let appended: Vec<Bytes> = (0..8u8).map(|block| vec![block; 10].into()).collect();
+    writer.append(&appended).unwrap();
+    let mut reader = reader(&writer);
+    reader.accept(writer.prove(&upgrade(0, 8)).unwrap(), &upgrade(0, 8)).unwrap();
+    assert_eq!(reader.position(0).unwrap(), Position::In { block: 0, offset: 0 });
+    assert_eq!(reader.position(35).unwrap(), Position::Below { node: 7 });
+    assert_eq!(reader.position(80).unwrap(), Position::In { block: 8, offset: 0 });
+    assert_eq!(reader.position(81).unwrap(), Position::Beyond);
+    let far = Request { hash: Some(HashRequest { index: 14, nodes: 2 }), ..Request::default() };
+    assert!(reader.accept(writer.prove(&far).unwrap(), &far).is_err(), "node 14 is 3 levels below what is known");
+    let far = Request { hash: Some(HashRequest { index: 14, nodes: 3 }), ..Request::default() };
+    reader.accept(writer.prove(&far).unwrap(), &far).unwrap();
+    assert_eq!(reader.position(35).unwrap(), Position::Below { node: 3 });
+    assert_eq!(reader.position(45).unwrap(), Position::Below { node: 9 });
+    assert_eq!(reader.position(65).unwrap(), Position::In { block: 6, offset: 5 }, "the sibling came with the leaf");
+    let seek = Some(SeekRequest { bytes: 35, padding: 0 });
+    let path = Request { hash: Some(HashRequest { index: 0, nodes: 2 }), seek, ..Request::default() };
+    reader.accept(writer.prove(&path).unwrap(), &path).unwrap();
+    assert_eq!(reader.position(35).unwrap(), Position::In { block: 3, offset: 5 });
+    assert_eq!(reader.bitfield().next_set(0), None);
 }
 
 #[test]

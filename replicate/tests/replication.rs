@@ -4,9 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anypath_replicate::core::{Manifest, Signer};
+use anypath_replicate::core::{Manifest, Position, Signer};
+use anypath_replicate::messages;
+use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
-use anypath_replicate::store::MemoryStore;
+use anypath_replicate::store::{MemoryStore, Store};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
 use bytes::Bytes;
 
@@ -110,6 +112,246 @@ fn extension_messages_reach_who_listens_for_their_name() {
     let heard: Vec<_> = link.events.iter().filter(|event| matches!(event, Event::Extension { .. })).collect();
     let (name, message) = (Bytes::from_static(b"chat"), Bytes::from_static(b"hello"));
     assert_eq!(heard, [&Event::Extension { peer: link.right, core: copy, name, message }]);
+}
+
+#[test]
+fn the_head_is_followed_without_any_block() {
+    let (mut writer, core) = writer(20);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    assert_eq!((reader.core(copy).length(), reader.remotes(copy).count()), (0, 0));
+    reader.follow(copy).unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_eq!(reader.core(copy).length(), 20);
+    writer.append(core, &[block(20)]).unwrap();
+    writer.commit().unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_eq!((reader.core(copy).length(), reader.core(copy).bitfield().next_set(0)), (21, None));
+    writer.truncate(core, 9, None).unwrap();
+    writer.append(core, &[block(100)]).unwrap();
+    writer.commit().unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_eq!((reader.core(copy).length(), reader.core(copy).fork()), (10, 1));
+}
+
+#[test]
+fn a_fork_that_was_told_before_anything_was_wanted_is_followed_later() {
+    let (mut writer, core) = writer(20);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.want(copy, 0..20).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    reader.want_nothing(copy);
+    writer.truncate(core, 5, None).unwrap();
+    writer.append(core, &[block(100)]).unwrap();
+    writer.commit().unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_eq!((reader.core(copy).length(), reader.core(copy).fork()), (20, 0));
+    reader.want(copy, 0..u64::MAX).unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_same(&writer, core, &reader, copy, 0..6);
+}
+
+#[test]
+fn bytes_are_found_without_their_blocks() {
+    let (mut writer, core) = writer(500);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.follow(copy).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    reader.want_nothing(copy);
+    let total = writer.core(core).byte_length();
+    let sought: Vec<u64> = [1, 36, 37, 100_000, total / 2, total - 1].into();
+    for bytes in &sought {
+        assert!(matches!(reader.seek(copy, *bytes).unwrap(), Position::Below { .. }));
+    }
+    link.settle(&mut writer, &mut reader);
+    for bytes in sought {
+        let (block, offset) = writer.core(core).seek(bytes).unwrap().unwrap();
+        let at = Position::In { block, offset };
+        assert_eq!(reader.seek(copy, bytes).unwrap(), at);
+        let told = link.events.iter().filter(|event| **event == Event::Sought { core: copy, bytes, at });
+        assert_eq!(told.count(), 1, "byte {bytes}");
+    }
+    assert_eq!(reader.seek(copy, total).unwrap(), Position::In { block: 500, offset: 0 });
+    assert_eq!(reader.seek(copy, total + 1).unwrap(), Position::Beyond);
+    assert_eq!(reader.core(copy).bitfield().next_set(0), None);
+}
+
+#[test]
+fn bytes_are_found_by_another_peer_when_the_first_has_gone() {
+    let (mut writer, core) = writer(500);
+    let mut reader = reader();
+    let copy = reader.open(writer.core(core).key()).unwrap();
+    reader.follow(copy).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    reader.seek(copy, 100_000).unwrap();
+    reader.poll_frame(link.right, &mut Vec::new()).unwrap();
+    reader.disconnect(link.right).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+    let (block, offset) = writer.core(core).seek(100_000).unwrap().unwrap();
+    assert_eq!(reader.core(copy).position(100_000).unwrap(), Position::In { block, offset });
+}
+
+#[test]
+fn forgotten_blocks_are_no_longer_offered_and_not_wanted_again() {
+    let (mut writer, core) = writer(100);
+    let (mut reader, mut late) = (reader(), reader());
+    let key = *writer.core(core).key();
+    let (copy, other) = (reader.open(&key).unwrap(), late.open(&key).unwrap());
+    reader.want(copy, 0..10).unwrap();
+    late.want(other, 0..100).unwrap();
+    let mut link = Link::new(&mut writer, &mut reader);
+    link.settle(&mut writer, &mut reader);
+
+    writer.clear(core, 20..30);
+    writer.clear(core, 50..60);
+    writer.commit().unwrap();
+    reader.clear(copy, 5..8);
+    reader.want(copy, 10..100).unwrap();
+    reader.commit().unwrap();
+    link.settle(&mut writer, &mut reader);
+    let gone = |index: &u64| (20..30).contains(index) || (50..60).contains(index);
+    let held: Vec<u64> = (0..100).filter(|index| reader.core(copy).has(*index)).collect();
+    let expected: Vec<u64> = (0..100).filter(|index| !gone(index) && !(5..8).contains(index)).collect();
+    assert_eq!(held, expected);
+    assert_eq!(writer.core(core).block(25).unwrap(), None);
+
+    Link::new(&mut writer, &mut late).settle(&mut writer, &mut late);
+    let held: Vec<u64> = (0..100).filter(|index| late.core(other).has(*index)).collect();
+    assert_eq!(held, (0..100).filter(|index| !gone(index)).collect::<Vec<_>>());
+    reader.want(copy, 5..8).unwrap();
+    link.settle(&mut writer, &mut reader);
+    assert_eq!(reader.core(copy).contiguous_length(), 20);
+}
+
+#[test]
+fn a_sparse_peer_offers_its_head_once_it_knows_the_nodes_that_prove_it() {
+    let (mut writer, core) = writer(50);
+    let key = *writer.core(core).key();
+    let (mut middle, mut late) = (reader(), reader());
+    let (held, copy) = (middle.open(&key).unwrap(), late.open(&key).unwrap());
+    late.follow(copy).unwrap();
+    Link::new(&mut writer, &mut late).settle(&mut writer, &mut late);
+    let more: Vec<_> = (50..100).map(block).collect();
+    writer.append(core, &more).unwrap();
+    writer.commit().unwrap();
+    middle.follow(held).unwrap();
+    let mut source = Link::new(&mut writer, &mut middle);
+    source.settle(&mut writer, &mut middle);
+    let mut link = Link::new(&mut middle, &mut late);
+    link.settle(&mut middle, &mut late);
+    assert_eq!((middle.core(held).length(), late.core(copy).length()), (100, 50));
+    middle.want(held, 48..49).unwrap();
+    source.settle(&mut writer, &mut middle);
+    link.settle(&mut middle, &mut late);
+    assert_eq!(late.core(copy).length(), 100);
+}
+
+#[test]
+fn a_core_opened_late_is_offered_to_the_peers_that_asked_for_it() {
+    let (mut source, _) = writer(1);
+    let mut reader = reader();
+    let pair = KeyPair::from_seed(&[6; 32]);
+    let manifest = Manifest::single(Signer::new(pair.public()));
+    let copy = reader.open(&manifest.key()).unwrap();
+    reader.want(copy, 0..u64::MAX).unwrap();
+    let mut link = Link::new(&mut source, &mut reader);
+    link.settle(&mut source, &mut reader);
+    assert_eq!(link.events, [Event::Absent { peer: link.right, core: copy }]);
+    let core = source.open_writable(manifest, pair).unwrap();
+    source.append(core, &[block(5)]).unwrap();
+    source.commit().unwrap();
+    link.settle(&mut source, &mut reader);
+    assert_same(&source, core, &reader, copy, 0..1);
+}
+
+#[test]
+fn a_channel_closed_for_idleness_is_opened_again_when_it_is_needed() {
+    let key = PublicKey([9; 32]);
+    let mut reader = reader();
+    let copy = reader.open(&key).unwrap();
+    let peer =
+        reader.connect(Handshake { role: Role::Initiator, remote: key, hash: [3; 64], tx: [0; 32], rx: [0; 32] });
+    let protocol = Protocol::new("hypercore/alpha", key.discovery_key().0).alias("hypercore");
+    let mut theirs = Vec::new();
+    let capability = messages::capability(&[3; 64], Role::Responder, &key);
+    messages::Handshake { seeks: true, capability }.encode(&mut theirs);
+
+    let mut mux = Mux::new();
+    reader.follow(copy).unwrap();
+    for _ in 0..2 {
+        assert_eq!(offers(&mut reader, peer, &mut mux), 1);
+        let channel = mux.open(&protocol, &theirs);
+        assert_eq!(offers(&mut reader, peer, &mut mux), 0);
+        assert_eq!(reader.poll_event(), Some(Event::Opened { peer, core: copy }));
+        reader.want_nothing(copy);
+        mux.close(channel);
+        assert_eq!(offers(&mut reader, peer, &mut mux), 0, "nothing is wanted");
+        assert_eq!(reader.poll_event(), Some(Event::Closed { peer, core: copy }));
+        reader.want(copy, 0..1).unwrap();
+    }
+    assert_eq!(offers(&mut reader, peer, &mut mux), 1);
+    let channel = mux.open(&protocol, &theirs);
+    assert_eq!(offers(&mut reader, peer, &mut mux), 0);
+    mux.close(channel);
+    assert_eq!(offers(&mut reader, peer, &mut mux), 1, "what is wanted is asked for again at once");
+}
+
+/// Carries all frames between a replicator and the bare channels of its peer; returns how many channels it offers.
+fn offers(replicator: &mut Replicator, peer: PeerId, mux: &mut Mux) -> usize {
+    let mut offers = 0;
+    loop {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        if replicator.poll_frame(peer, &mut there).unwrap() {
+            mux.handle_frame(there.into());
+        }
+        while let Some(event) = mux.poll_event().unwrap() {
+            offers += usize::from(matches!(event, mux::Event::Offered { .. }));
+        }
+        if mux.poll_frame(&mut back) {
+            replicator.handle_frame(peer, back.into()).unwrap();
+        } else if !replicator.has_frame(peer) {
+            return offers;
+        }
+    }
+}
+
+#[test]
+fn a_compat_core_is_opened_again_by_its_pair() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let pair = KeyPair::from_seed(&[4; 32]);
+    for length in 1..3 {
+        let mut replicator = Replicator::new(store.clone());
+        let core = replicator.open_compat(pair.clone()).unwrap();
+        assert_eq!(replicator.core(core).key(), &pair.public());
+        assert_eq!(replicator.append(core, &[block(1)]).unwrap(), length);
+        replicator.commit().unwrap();
+    }
+}
+
+#[test]
+fn several_signers_append_to_a_core_that_none_may_write_alone() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let pairs = [1, 2].map(|seed| KeyPair::from_seed(&[seed; 32]));
+    let signers = pairs.iter().map(|pair| Signer::new(pair.public())).collect();
+    let manifest = Manifest { quorum: 2, signers, ..Manifest::single(Signer::new(pairs[0].public())) };
+    for length in 1..3 {
+        let mut replicator = Replicator::new(store.clone());
+        let core = replicator.open_manifest(manifest.clone()).unwrap();
+        let (authority, tree) =
+            (replicator.core(core).authority().unwrap(), replicator.core(core).tree_after(&[block(1)]).unwrap());
+        let parts = pairs.each_ref().map(|pair| authority.sign_part(&tree, pair).unwrap());
+        let signature = authority.assemble(&parts);
+        assert_eq!(replicator.append_signed(core, &[block(1)], signature).unwrap(), length);
+        replicator.commit().unwrap();
+    }
 }
 
 fn writer(blocks: u64) -> (Replicator, CoreId) {

@@ -1,6 +1,11 @@
 //! Replicators over lines that delay, break and come back, and processes that crash: in the end all hold the same.
 //!
 //! `ANYPATH_LONG=1` runs thousands of seeds instead of hundreds.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::single_range_in_vec_init,
+    reason = "the long run is asked for by the environment; a goal is a range, one or more"
+)]
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "the length of a run comes from the environment")]
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use anypath_replicate::Node;
 use anypath_replicate::store::{Batch, Config, CoreChanges, DiskStore, Durability, MemoryStore, Page, Store};
@@ -171,6 +172,31 @@ fn truncation_comes_before_the_rest_of_its_batch() {
 }
 
 #[test]
+fn forgotten_blocks_leave_everything_else() {
+    over_all(|store| {
+        let first = CoreChanges {
+            nodes: vec![node(12, 1)],
+            blocks: (0..1100).map(|index| block(index, 1)).collect(),
+            bitfield: vec![(0, page(&[6]))],
+            ..CoreChanges::new(CORE)
+        };
+        commit(store, first);
+        let second = CoreChanges {
+            clear: vec![5..10, 500..1000, 7..7, 2000..u64::MAX],
+            blocks: vec![block(7, 2), block(600, 2)],
+            ..CoreChanges::new(CORE)
+        };
+        commit(store, second);
+        let held: Vec<u64> = (0..5).chain([7]).chain(10..500).chain([600]).chain(1000..1100).collect();
+        assert_eq!(blocks_held(store, 0..1200), held);
+        assert_eq!(store.block(&CORE, 600).unwrap(), Some(block(600, 2).1), "what the batch brings comes later");
+        assert_eq!(store.block(&CORE, 1000).unwrap(), Some(block(1000, 1).1));
+        assert_eq!(store.node(&CORE, 12).unwrap(), Some(node(12, 1)));
+        assert_eq!(store.bitfield(&CORE).unwrap(), [(0, page(&[6]))], "pages come with the batch or stay");
+    });
+}
+
+#[test]
 fn extreme_truncations_are_harmless() {
     over_all(|store| {
         commit(store, CoreChanges { nodes: vec![node(5, 1)], blocks: vec![block(5, 1)], ..CoreChanges::new(CORE) });
@@ -263,10 +289,16 @@ impl Random {
             info: self.maybe(|random| vec![random.salt()]),
             head: self.maybe(|random| vec![random.salt(); 100]),
             truncate: self.maybe(|random| random.below(SPAN)),
+            clear: (0..self.below(3)).map(|_| self.stretch()).collect(),
             nodes: self.indices(2 * SPAN).map(|index| node(index, salt)).collect(),
             blocks: self.indices(SPAN).map(|index| block(index, salt)).collect(),
             bitfield: (0..self.below(3)).map(|number| (number, page(&[self.below(32768) as usize]))).collect(),
         }
+    }
+
+    fn stretch(&mut self) -> Range<u64> {
+        let start = self.below(SPAN);
+        start..start + self.below(600)
     }
 
     /// A stretch, or a handful here and there.

@@ -12,7 +12,7 @@ use anypath_wire::{Handshake, KeyPair};
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::engine::{EngineHandle, Job, Stopped};
@@ -117,8 +117,8 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// Runs until either end is done; an error is the reason, if there is one.
-    pub(crate) async fn run(self) -> Result<(), ConnectionError> {
+    /// Runs until either end is done or it is cut; an error is the reason, if there is one.
+    pub(crate) async fn run(self, mut cut: watch::Receiver<bool>) -> Result<(), ConnectionError> {
         let Self { shaken, engine, peer, outgoing, ended } = self;
         let Shaken { mut reader, mut writer, frames, opener, sealer, .. } = shaken;
         let outcome = tokio::select! {
@@ -126,6 +126,7 @@ impl Registered {
             outcome = write(&mut writer, sealer, outgoing, &engine, peer) => outcome,
             error = told_to_end(ended) => Err(error),
             error = tick(&engine, peer) => Err(error.into()),
+            _ = cut.changed() => Ok(()),
         };
         drop(engine.send(Job::Disconnect(peer)).await);
         if outcome.is_ok() {

@@ -57,7 +57,7 @@ pub struct PeerInfo {
     pub key: PublicKey,
     /// The transport that carries it.
     pub transport: &'static str,
-    /// Its end of the connection.
+    /// The address that was dialled, or its end of the connection if it came by itself.
     pub address: Address,
     /// From the start of dialling, or from its arrival, to the end of the handshake.
     pub took: Duration,

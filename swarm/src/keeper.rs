@@ -5,12 +5,30 @@ use std::time::Duration;
 
 use anypath_transports::{Conn, Listener};
 use anypath_wire::{Address, Role};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info_span};
 
 use crate::connection::{ConnectionError, shake};
 use crate::event::{Event, PeerInfo, Unreachable};
 use crate::node::Shared;
+
+/// Ends all that subscribed to it.
+#[derive(Debug, Default)]
+pub(crate) struct Cut(watch::Sender<bool>);
+
+impl Cut {
+    /// Returns what tells of the end.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
+    }
+
+    /// Tells of the end, and waits until all have ended.
+    pub(crate) async fn now(self) {
+        self.0.send_replace(true);
+        self.0.closed().await;
+    }
+}
 
 /// Accepts connections until the listener fails or the node stops.
 pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
@@ -24,8 +42,9 @@ pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
             }
         };
         let node = node.clone();
+        let cut = node.cut();
         tokio::spawn(async move {
-            if let Err(error) = run(&node, conn, Instant::now()).await {
+            if let Err(error) = run(&node, conn, Instant::now(), cut).await {
                 debug!(%error, "an incoming connection ended");
             }
             drop(place);
@@ -33,48 +52,68 @@ pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
     }
 }
 
-/// Dials an address, and again whenever the connection is lost or does not come about.
-pub(crate) async fn keep_connected(node: Arc<Shared>, address: Address) {
+/// Dials an address, and again whenever the connection is lost or does not come about, until it is cut.
+pub(crate) async fn keep_connected(node: Arc<Shared>, address: Address, mut cut: watch::Receiver<bool>) {
     let mut failures = 0;
     while let Ok(place) = node.connections.clone().acquire_owned().await {
         let started = Instant::now();
-        let outcome = dial(&node, &address, started).await;
+        let outcome = dial(&node, &address, started, cut.clone()).await;
         failures = if started.elapsed() >= PROVEN_AFTER { 0 } else { failures + 1 };
         if let Err(error) = outcome {
             debug!(%address, %error, "a dialled connection ended");
             drop(node.engine.events.send(Event::Unreachable { address: address.clone(), error: Arc::new(error) }));
         }
         drop(place);
-        if node.engine.has_stopped() {
+        if node.engine.has_stopped() || *cut.borrow() {
             return;
         }
-        sleep(RETRY_MIN.saturating_mul(1 << failures.min(RETRY_DOUBLINGS_MAX))).await;
+        tokio::select! {
+            () = sleep(RETRY_MIN.saturating_mul(1 << failures.min(RETRY_DOUBLINGS_MAX))) => {}
+            _ = cut.changed() => return,
+        }
     }
 }
 
-async fn dial(node: &Arc<Shared>, address: &Address, started: Instant) -> Result<(), Unreachable> {
+async fn dial(
+    node: &Arc<Shared>,
+    address: &Address,
+    started: Instant,
+    mut cut: watch::Receiver<bool>,
+) -> Result<(), Unreachable> {
     let transport = node.transports.iter().find(|transport| transport.speaks(address));
     let transport = transport.ok_or_else(|| Unreachable::NoTransport(address.clone()))?;
-    let conn = transport.dial(address).await?;
-    run(node, conn, started).await?;
+    let conn = tokio::select! {
+        conn = transport.dial(address) => conn?,
+        _ = cut.changed() => return Ok(()),
+    };
+    // What was dialled says more than the address it led to.
+    run(node, Conn { remote: address.clone(), ..conn }, started, cut).await?;
     Ok(())
 }
 
 /// Runs one connection from handshake to end, telling the subscribers.
-async fn run(node: &Arc<Shared>, conn: Conn, started: Instant) -> Result<(), ConnectionError> {
+async fn run(
+    node: &Arc<Shared>,
+    conn: Conn,
+    started: Instant,
+    mut cut: watch::Receiver<bool>,
+) -> Result<(), ConnectionError> {
     let _counted = node.running.clone();
     let (transport, address) = (conn.transport, conn.remote.clone());
     let incoming = conn.role == Role::Responder;
     let span = info_span!("connection", transport, %address, incoming);
     async {
-        let shaken = shake(conn, &node.identity).await?;
+        let shaken = tokio::select! {
+            shaken = shake(conn, &node.identity) => shaken?,
+            _ = cut.changed() => return Ok(()),
+        };
         let key = shaken.handshake.remote;
         let registered = shaken.register(&node.engine).await?;
         let peer = registered.peer;
         let info = PeerInfo { peer, key, transport, address: address.clone(), took: started.elapsed() };
         tracing::info!(%key, "connected");
         drop(node.engine.events.send(Event::Connected(Arc::new(info))));
-        let outcome = registered.run().await.map_err(Arc::new);
+        let outcome = registered.run(cut).await.map_err(Arc::new);
         tracing::info!(%key, error = outcome.as_ref().err().map(tracing::field::display), "disconnected");
         drop(node.engine.events.send(Event::Disconnected { peer, error: outcome.err() }));
         Ok(())

@@ -6,8 +6,8 @@
 //! Transport ─► Conn ─► handshake ─► reader task ─► engine thread (Replicator) ─► writer task
 //! ```
 //!
-//! The engine thread alone touches cores and store; the two tasks of a connection do its encryption. So
-//! decrypting, verifying and storing overlap, and the replicator needs no lock.
+//! The engine thread alone touches cores, a thread beside it commits what it staged, and the two tasks of a connection do
+//! its encryption. So decrypting, verifying and storing overlap, and the replicator needs no lock.
 //!
 //! Two nodes of one process; with `Tcp` and `DiskStore` instead it is `examples/fetch_core.rs`:
 //!

@@ -9,12 +9,12 @@ use anypath_replicate::replicator::Replicator;
 use anypath_replicate::store::{Store, StoreError};
 use anypath_transports::{ListenError, Transport};
 use anypath_wire::{Address, KeyPair, ListenAt, PublicKey};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::engine::{EngineHandle, Job, Stopped};
 use crate::event::Event;
-use crate::keeper;
+use crate::keeper::{self, Cut};
 
 /// What a node is made of.
 pub struct Config {
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) running: Arc<()>,
     /// One permit for every connection that may still come.
     pub(crate) connections: Arc<Semaphore>,
+    /// What ends the connections and dialers there are.
+    pub(crate) cut: Mutex<Cut>,
 }
 
 impl Node {
@@ -54,7 +56,8 @@ impl Node {
         let Config { identity, store, transports } = config;
         let (engine, thread) = EngineHandle::start(Replicator::new(store))?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let shared = Arc::new(Shared { identity, transports, engine, running: Arc::default(), connections });
+        let (running, cut) = (Arc::default(), Mutex::default());
+        let shared = Arc::new(Shared { identity, transports, engine, running, connections, cut });
         Ok(Self { shared, listeners: Mutex::default(), dialers: Mutex::default(), engine: Mutex::new(Some(thread)) })
     }
 
@@ -80,7 +83,14 @@ impl Node {
 
     /// Dials the address from now on, and again whenever the connection is lost.
     pub fn connect(&self, to: Address) {
-        spawn(&self.dialers, keeper::keep_connected(self.shared.clone(), to));
+        let cut = self.shared.cut();
+        spawn(&self.dialers, keeper::keep_connected(self.shared.clone(), to, cut));
+    }
+
+    /// Stops dialling and ends all connections properly; returns when they have ended. Listening goes on.
+    pub async fn disconnect(&self) {
+        let cut = std::mem::take(&mut *self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner));
+        cut.now().await;
     }
 
     /// Returns how many connections there are, those that still shake hands included.
@@ -128,6 +138,13 @@ impl Node {
         let ended = connections.acquire_many(CONNECTIONS_MAX as u32);
         drop(tokio::time::timeout(CLOSING_TIME_MAX, ended).await);
         outcome
+    }
+}
+
+impl Shared {
+    /// Returns what tells a new connection or dialer to end.
+    pub(crate) fn cut(&self) -> watch::Receiver<bool> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).subscribe()
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use anypath_wire::{Address, PublicKey};
+use anypath_wire::PublicKey;
 
 use super::session::{Session, place_for};
 use crate::args::Clone;
 use crate::folder::drive::DriveSource;
-use crate::folder::{Cause, Problem, Restored, Target, Written, restore};
-use crate::node::RemoteDrive;
+use crate::folder::{Restored, Target, Written, restore};
+use crate::node::{RemoteDrive, VersionGone};
 use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 
 /// Clones a drive into a folder.
@@ -21,14 +21,28 @@ use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 /// If the folder is somebody else's, nobody has the drive, the store or the disk fails, or on interruption.
 pub(super) fn clone(args: &Clone, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(args.link.key.to_string()));
+    let fresh = !folder.exists();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("cannot open the folder {}", folder.display()))?;
-    let place = place_for(store, &folder)?;
-    let mut target = Target::open(&folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
-    check_target(args, &target, &place, &folder)?;
-    let session = Session::open(place, report, interrupt)?;
-    let outcome = fetch(args, &folder, &mut target, &session, report, interrupt);
-    session.close(outcome)
+    let outcome = clone_into(args, &folder, store, report, interrupt);
+    if fresh && outcome.is_err() {
+        // Without anything in it, the folder was of no use; with something in it, this fails.
+        drop(fs::remove_dir(&folder));
+    }
+    outcome
+}
+
+fn clone_into(
+    args: &Clone,
+    folder: &Path,
+    store: Option<&Path>,
+    report: &Arc<Report>,
+    interrupt: &Interrupt,
+) -> Result<Exit> {
+    let place = place_for(store, folder)?;
+    let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
+    check_target(args, &target, &place, folder)?;
+    Session::open(place, report, interrupt)?.run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
 /// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.
@@ -67,42 +81,28 @@ fn fetch(
 ) -> Result<Exit> {
     let key: PublicKey = args.link.key;
     session.listen(&args.network.listen, report)?;
-    let mut vias: Vec<Address> = args.network.via.iter().chain(&args.link.via).cloned().collect();
-    vias.sort();
-    vias.dedup();
     let mut drive = RemoteDrive::open(session.waiter(args.timeout), key)?;
-    session.connect(vias.iter().cloned());
+    let vias = session.connect(args.network.via.iter().chain(&args.link.via));
     let mut started = Instant::now();
-    drive.latest(&session.reach, vias.len())?;
-    let mut whole = true;
+    drive.latest(&session.reach, vias)?;
     loop {
         let mut written = Written::open(&session.place.written(folder), folder, &key, drive.version().fork)
             .context("cannot open the record of what was cloned")?;
         let restored = match restore(target, &mut drive, &mut written, args.force, report, interrupt) {
-            // The version that was being cloned is gone: on to the newest.
-            Err(_) if drive.is_rewritten()? => {
-                drive.latest(&session.reach, vias.len())?;
+            Err(error) if error.is::<VersionGone>() => {
+                drive.next_version()?;
                 continue;
             }
             restored => restored?,
         };
-        let unreadable = tell_unreadable(&mut drive, report)?;
-        whole &= restored.problems == 0 && !unreadable;
-        let Restored { files, bytes, .. } = restored;
+        let Restored { files, bytes, problems, .. } = restored;
         let seconds = started.elapsed().as_secs_f64();
-        report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport() });
+        report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport(), problems });
         if !args.live {
-            return Ok(if whole { Exit::Done } else { Exit::Failed });
+            return Ok(if problems == 0 { Exit::Done } else { Exit::Failed });
         }
+        drive.have_all_patience();
         drive.next_version()?;
         started = Instant::now();
     }
-}
-
-/// Tells about entries that cannot be read, and returns whether there are any.
-fn tell_unreadable(drive: &mut RemoteDrive, report: &Report) -> Result<bool> {
-    let names = drive.take_unreadable()?;
-    let any = !names.is_empty();
-    names.into_iter().for_each(|name| report.problem(&Problem { name, cause: Cause::Damaged }));
-    Ok(any)
 }

@@ -5,59 +5,85 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use anypath_wire::{Address, PublicKey};
+use anypath_wire::PublicKey;
 
 use super::session::Session;
 use super::share::listen_at;
 use crate::args::Seed;
-use crate::folder::drive::{DriveSource, Version};
-use crate::node::RemoteDrive;
-use crate::{Event, Exit, Interrupt, Place, Report};
+use crate::folder::drive::Version;
+use crate::node::{Kept, RemoteDrive};
+use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 
 /// Seeds drives until interrupted.
 ///
 /// # Errors
 /// If the store cannot be opened or a place to listen not be had.
 pub(super) fn seed(args: &Seed, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
-    let keys: Vec<PublicKey> = args.links.iter().map(|link| link.key).collect();
-    let session = Session::open(Place::for_drives(store, &keys)?, report, interrupt)?;
-    let outcome = keep(args, &keys, &session, report, interrupt);
-    session.close(outcome)
+    let mut keys: Vec<PublicKey> = args.links.iter().map(|link| link.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let place = Place::for_drives(store, &keys)?;
+    Session::open(place, report, interrupt)?.run(|session| keep(args, &keys, session, report, interrupt))
 }
 
 fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
     session.listen(&listen_at(&args.network.listen)?, report)?;
     let drives = keys.iter().map(|key| RemoteDrive::open(session.waiter(Duration::MAX), *key));
     let mut drives = drives.collect::<Result<Vec<_>>>()?;
-    let hints = args.links.iter().flat_map(|link| &link.via);
-    let mut vias: Vec<Address> = args.network.via.iter().chain(hints).cloned().collect();
-    vias.sort();
-    vias.dedup();
-    session.connect(vias);
+    session.connect(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)));
     let mut waiter = session.waiter(Duration::MAX);
-    let started = Instant::now();
-    let mut told = vec![Version::default(); drives.len()];
+    let mut told: Vec<Version> = Vec::new();
+    let mut started = Instant::now();
     while !interrupt.is_asked() {
-        for (drive, told) in drives.iter_mut().zip(&mut told) {
-            drive.keep_whole(report)?;
-            if drive.version() != *told
-                && let Some((files, bytes)) = whole(drive)?
-            {
-                *told = drive.version();
-                let (seconds, transport) = (started.elapsed().as_secs_f64(), session.reach.transport());
-                report.event(&Event::Done { files, bytes, seconds, transport });
+        let kept = drives.iter_mut().map(RemoteDrive::keep_whole).collect::<Result<Option<Vec<_>>>>();
+        if let Some(kept) = unless(interrupt, kept)?.flatten() {
+            let versions: Vec<Version> = kept.iter().map(|kept| kept.version).collect();
+            if versions != told {
+                tell_progress(&kept, report);
+                if let Some((files, bytes)) = unless(interrupt, count_if_whole(&mut drives, &kept))?.flatten() {
+                    let seconds = started.elapsed().as_secs_f64();
+                    let transport = session.reach.transport();
+                    report.event(&Event::Done { files, bytes, seconds, transport, problems: 0 });
+                    told = versions;
+                }
+            } else {
+                started = Instant::now();
             }
         }
-        waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
+        unless(interrupt, waiter.pause())?;
     }
-    Ok(Exit::Interrupted)
+    Err(Interrupted.into())
 }
 
-/// Returns how many files and bytes the drive's version has, if all of them are here.
-fn whole(drive: &mut RemoteDrive) -> Result<Option<(u64, u64)>> {
-    if !drive.holds_contents(0)? {
+/// An interruption is how seeding ends, and no error.
+fn unless<T>(interrupt: &Interrupt, outcome: Result<T>) -> Result<Option<T>> {
+    match outcome {
+        Err(_) if interrupt.is_asked() => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+fn tell_progress(kept: &[Kept], report: &Report) {
+    let sum = |bytes: fn(&Kept) -> u64| kept.iter().map(bytes).fold(0, u64::saturating_add);
+    let total = sum(|kept| kept.total);
+    if total > 0 {
+        report.progress(sum(|kept| kept.held), total, 0);
+    }
+}
+
+/// Returns files and bytes of all drives once all of them are here.
+fn count_if_whole(drives: &mut [RemoteDrive], kept: &[Kept]) -> Result<Option<(u64, u64)>> {
+    if !kept.iter().all(|kept| kept.entries && kept.held == kept.total) {
         return Ok(None);
     }
-    let (files, bytes, end) = drive.totals()?;
-    Ok(drive.holds_contents(end)?.then_some((files, bytes)))
+    let (mut files, mut bytes) = (0, 0u64);
+    for drive in drives {
+        let counted = drive.count()?;
+        if !counted.whole {
+            return Ok(None);
+        }
+        files += counted.files;
+        bytes = bytes.saturating_add(counted.bytes);
+    }
+    Ok(Some((files, bytes)))
 }

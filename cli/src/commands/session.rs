@@ -1,5 +1,6 @@
 //! What every command needs: a store, a node, its peers told about as they come and go.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use anypath_transports::{Tcp, Transport};
 use anypath_wire::{Address, KeyPair, ListenAt};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
 
 use crate::node::{Reach, Waiter};
-use crate::{Event, Failure, Interrupt, Keys, Place, Report};
+use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report};
 
 /// A running node over a store.
 pub(super) struct Session {
@@ -26,6 +28,7 @@ pub(super) struct Session {
     pub primary: PrimaryKey,
     node: Arc<Node>,
     runtime: Runtime,
+    reporter: JoinHandle<()>,
     interrupt: Interrupt,
 }
 
@@ -45,7 +48,7 @@ impl Session {
         let reach = Reach::default();
         let mut events = node.subscribe();
         let (told, reported) = (reach.clone(), report.clone());
-        runtime.spawn(async move {
+        let reporter = runtime.spawn(async move {
             loop {
                 match events.recv().await {
                     Ok(event) => {
@@ -58,7 +61,7 @@ impl Session {
             }
         });
         let (node, primary) = (Arc::new(node), PrimaryKey(keys.primary));
-        Ok(Self { place, reach, primary, node, runtime, interrupt: interrupt.clone() })
+        Ok(Self { place, reach, primary, node, runtime, reporter, interrupt: interrupt.clone() })
     }
 
     /// Returns a way to wait for the node.
@@ -84,22 +87,33 @@ impl Session {
         Ok(bound)
     }
 
-    /// Dials all these addresses from now on.
-    pub(super) fn connect(&self, addresses: impl IntoIterator<Item = Address>) {
+    /// Dials all these addresses from now on, each once; returns how many there are.
+    pub(super) fn connect<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> usize {
+        let addresses: BTreeSet<Address> = addresses.into_iter().cloned().collect();
+        self.reach.dialling(&addresses);
         let _inside = self.runtime.enter();
+        let count = addresses.len();
         addresses.into_iter().for_each(|address| self.node.connect(address));
+        count
     }
 
-    /// Ends all connections properly, closes the store, and returns the outcome of what was done with it.
+    /// Runs a command over this session and closes it. What failed first in the store is what the person is told.
     ///
     /// # Errors
-    /// Why the store failed, now or earlier, which explains whatever failed after it; else that of the outcome.
-    pub(super) fn close<T>(self, outcome: Result<T>) -> Result<T> {
-        let Self { node, runtime, .. } = self;
-        let stopped = runtime.block_on(node.stop());
-        runtime.shutdown_timeout(Duration::from_secs(1));
-        stopped?;
+    /// The store's, or else the command's own.
+    pub(super) fn run(self, command: impl FnOnce(&Self) -> Result<Exit>) -> Result<Exit> {
+        let outcome = command(&self);
+        self.close()?;
         outcome
+    }
+
+    /// Ends all connections properly, without telling of each, and closes the store.
+    fn close(self) -> Result<()> {
+        let Self { node, runtime, reporter, .. } = self;
+        reporter.abort();
+        let outcome = runtime.block_on(node.stop());
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        Ok(outcome?)
     }
 }
 
@@ -120,6 +134,9 @@ fn tell(event: &NodeEvent, reach: &Reach, report: &Report) {
             via: &info.address.to_string(),
             ms: u64::try_from(info.took.as_millis()).unwrap_or(u64::MAX),
         }),
+        NodeEvent::Unreachable { address, error } if reach.is_news(address, &error.to_string()) => {
+            report.event(&Event::Unreachable { address: &address.to_string(), reason: &error.to_string() });
+        }
         NodeEvent::Disconnected { peer, error } => {
             let reason = error.as_ref().map_or_else(|| "the connection was ended".to_owned(), ToString::to_string);
             if let Some(info) = reach.peer(*peer) {

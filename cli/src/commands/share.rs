@@ -14,7 +14,7 @@ use crate::args::Share;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
 use crate::node::OwnDrive;
-use crate::{Event, Exit, Failure, Interrupt, LISTEN_DEFAULT, Report, Watch};
+use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report, Watch};
 
 /// Shares a folder until interrupted.
 ///
@@ -23,9 +23,7 @@ use crate::{Event, Exit, Failure, Interrupt, LISTEN_DEFAULT, Report, Watch};
 pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = folder(&args.folder)?;
     let place = place_for(store, &folder)?;
-    let session = Session::open(place, report, interrupt)?;
-    let outcome = serve(args, &folder, &session, report, interrupt);
-    session.close(outcome)
+    Session::open(place, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
@@ -40,7 +38,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     // The watch starts first, so that no change falls between it and the import.
     let watch = args.watch.then(|| Watch::new(folder, store));
     let imported = bring(&mut drive, &mut seen)?;
-    session.connect(args.network.via.iter().cloned());
+    session.connect(&args.network.via);
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
     let link = Link { key: drive.key(), via: hints }.to_string();
     let tell = |imported: &Imported| {
@@ -60,7 +58,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     while !interrupt.is_asked() {
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
-    Ok(Exit::Interrupted)
+    Err(Interrupted.into())
 }
 
 /// Returns the folder's canonical path, or a sentence on why it is none.

@@ -15,10 +15,10 @@ pub trait DriveSource {
     fn version(&self) -> Version;
     /// Returns up to `limit` entries in the order of their names' bytes, those after the name `after`.
     fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
-    /// Returns how many bytes of a blob are here already and need not come from peers.
-    fn held(&mut self, blob: &BlobId) -> Result<u64>;
-    /// Says which blobs are read next, so that they can be fetched in one go.
+    /// Says which blobs will be read, and that no others will, so that they can be fetched in one go.
     fn want(&mut self, blobs: &[BlobId]) -> Result<()>;
+    /// Returns about how many bytes of each of these blobs are here and need not be fetched.
+    fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>>;
     /// Hands the verified bytes of a blob to `take`, in order, until it breaks off or all are handed over.
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read>;
 }
@@ -82,6 +82,8 @@ pub enum Kind {
     },
     /// A symbolic link and what it points to, as written.
     Symlink(String),
+    /// Nobody can read what its owner put there, or its very name; such entries keep to no order.
+    Unreadable,
 }
 
 impl Kind {
@@ -89,7 +91,7 @@ impl Kind {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::File { blob, .. } => blob.byte_length,
-            Self::Symlink(_) => 0,
+            Self::Symlink(_) | Self::Unreadable => 0,
         }
     }
 }

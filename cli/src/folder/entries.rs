@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use anyhow::{Result, ensure};
 
-use super::drive::{DriveSource, Entry};
+use super::drive::{DriveSource, Entry, Kind};
 
 /// A place in the list of a drive's entries. The drive may change behind it: what it has not come to, it sees.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Entries {
     }
 
     fn check_order(&mut self) -> Result<()> {
-        for entry in &self.page {
+        for entry in self.page.iter().filter(|entry| entry.kind != Kind::Unreadable) {
             let in_order = self.last.as_ref().is_none_or(|last| last.as_str() < entry.name.as_str());
             ensure!(in_order, "the drive is damaged: its entries are not in order at {:?}", entry.name);
             self.last = Some(entry.name.clone());

@@ -58,13 +58,13 @@ impl DriveSource for MemoryDrive {
         Ok(entries.take(limit.min(3)).map(|(_, entry)| entry.clone()).collect())
     }
 
-    fn held(&mut self, _: &BlobId) -> Result<u64> {
-        Ok(0)
-    }
-
     fn want(&mut self, blobs: &[BlobId]) -> Result<()> {
         self.wanted += blobs.len();
         Ok(())
+    }
+
+    fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>> {
+        Ok(vec![0; blobs.len()])
     }
 
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {

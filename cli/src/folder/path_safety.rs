@@ -289,8 +289,8 @@ fn a_list_of_entries_that_goes_in_circles_ends_the_run() {
             self.0.entries(None, limit)
         }
 
-        fn held(&mut self, _: &BlobId) -> anyhow::Result<u64> {
-            Ok(0)
+        fn held(&mut self, blobs: &[BlobId]) -> anyhow::Result<Vec<u64>> {
+            Ok(vec![0; blobs.len()])
         }
 
         fn want(&mut self, _: &[BlobId]) -> anyhow::Result<()> {

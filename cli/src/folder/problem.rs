@@ -38,6 +38,9 @@ pub enum Cause {
         /// The other name.
         other: String,
     },
+    /// Its owner wrote something else than an entry there.
+    #[error("refused: its entry in the drive cannot be read")]
+    Unreadable,
     /// The blocks do not hold what the entry claims.
     #[error("refused: the drive's data does not match its entry")]
     Damaged,
@@ -69,6 +72,7 @@ impl Cause {
             Self::Link(_) => "bad_link",
             Self::Way { .. } => "way_not_a_folder",
             Self::Twin { .. } => "twin",
+            Self::Unreadable => "unreadable",
             Self::Damaged => "damaged",
             Self::ChangedHere | Self::ChangedHereDeletedThere => "changed_here",
             Self::FolderInTheWay => "folder_in_the_way",

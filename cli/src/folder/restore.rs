@@ -1,5 +1,6 @@
 //! Follows a drive into a folder: writes what is new or changed, deletes what is gone, keeps what a person changed.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -72,20 +73,14 @@ struct Restore<'a> {
     resumed: u64,
 }
 
-/// An entry to be written over what stood in its place when it was looked at, and how much of it was here already.
+/// An entry to be written over what stood in its place when it was looked at.
 struct Work {
     name: Name,
     seq: u64,
     kind: Kind,
     over: Standing,
+    /// Bytes that were here before this run.
     held: u64,
-}
-
-impl Work {
-    /// Returns how many bytes are still to come from peers.
-    fn fresh(&self) -> u64 {
-        self.kind.bytes() - self.held
-    }
 }
 
 /// What is to be done about an entry.
@@ -107,20 +102,35 @@ impl Restore<'_> {
         let mut ours = ours.into_iter().peekable();
         let mut entries = Entries::default();
         let (mut work, mut gone) = (Vec::new(), Vec::new());
+        let mut unreadable = BTreeSet::new();
         while let Some(entry) = entries.next(self.drive)? {
             self.interrupt.check()?;
+            if entry.kind == Kind::Unreadable {
+                self.problem(&entry.name, Name::parse(&entry.name).map_or_else(Cause::from, |_| Cause::Unreadable))?;
+                unreadable.insert(entry.name);
+                continue;
+            }
             gone.extend(std::iter::from_fn(|| ours.next_if(|name| **name < *entry.name)));
             ours.next_if(|name| **name == *entry.name);
             work.extend(self.judge(entry)?);
         }
         gone.extend(ours);
-        for work in &mut work {
-            work.held = self.drive.held(&blob(&work.kind))?.min(work.kind.bytes());
+        gone.retain(|name| !unreadable.contains(&**name));
+        self.count_what_is_held(&mut work)?;
+        Ok((work, gone))
+    }
+
+    /// Counts what an earlier run wrote, and what it fetched and did not come to write.
+    fn count_what_is_held(&mut self, work: &mut [Work]) -> Result<()> {
+        self.total = work.iter().map(|work| work.kind.bytes()).fold(self.resumed, u64::saturating_add);
+        let held = self.drive.held(&work.iter().map(|work| blob(&work.kind)).collect::<Vec<_>>())?;
+        for (work, held) in work.iter_mut().zip(held) {
+            work.held = held.min(work.kind.bytes());
             self.resumed = self.resumed.saturating_add(work.held);
         }
-        self.total = work.iter().map(Work::fresh).fold(self.resumed, u64::saturating_add);
         self.done = self.resumed;
-        Ok((work, gone))
+        self.report.progress(self.done, self.total, self.resumed);
+        Ok(())
     }
 
     fn judge(&mut self, entry: Entry) -> Result<Option<Work>> {
@@ -228,17 +238,12 @@ impl Restore<'_> {
         Ok(true)
     }
 
-    /// Writes by batches, in the order the blobs lie in; the next batch's are asked for while one is written.
+    /// Asks for everything at once and writes in the order the blobs lie in, in which they come: what a peer has of them
+    /// is fetched while others are written, and nothing that can be written waits for what nobody has.
     fn bring(&mut self, mut work: Vec<Work>) -> Result<()> {
+        self.drive.want(&blobs(&work))?;
         work.sort_by_key(|work| blob(&work.kind).byte_offset);
-        let mut batches = work.chunks(BATCH_ENTRIES).peekable();
-        if let Some(first) = batches.peek() {
-            self.drive.want(&blobs(first))?;
-        }
-        while let Some(batch) = batches.next() {
-            if let Some(next) = batches.peek() {
-                self.drive.want(&blobs(next))?;
-            }
+        for batch in work.chunks(BATCH_ENTRIES) {
             let names = batch.iter().map(|work| work.name.to_string()).collect();
             self.written.begin(names).context(JOURNAL)?;
             for work in batch {
@@ -256,7 +261,7 @@ impl Restore<'_> {
             self.target.discard(&work.name);
         }
         let written = written?;
-        self.done = before.saturating_add(work.fresh());
+        self.done = before.saturating_add(work.kind.bytes() - work.held);
         self.report.progress(self.done, self.total, self.resumed);
         match written {
             Ok(standing) => {
@@ -277,6 +282,7 @@ impl Restore<'_> {
         let begun = match &work.kind {
             Kind::File { blob, executable } => self.write_unfinished(work, blob, *executable)?,
             Kind::Symlink(to) => self.target.begin_symlink(&work.name, to).map_err(Cause::from),
+            Kind::Unreadable => Err(Cause::Unreadable),
         };
         let standing = match begun.and_then(|()| Ok(self.target.begun(&work.name)?)) {
             Ok(standing) => standing,
@@ -309,14 +315,13 @@ impl Restore<'_> {
             Err(error) => return Ok(Err(error.into())),
         };
         let mut outcome = Ok(());
-        let mut written: u64 = 0;
-        let (before, total, resumed) = (self.done, self.total, self.resumed);
-        let (report, interrupt) = (self.report, self.interrupt);
+        let (report, interrupt, total, resumed) = (self.report, self.interrupt, self.total, self.resumed);
+        let (before, mut copied) = (self.done, 0u64);
         let read = self.drive.read(blob, &mut |bytes| {
             outcome = file.write_all(bytes);
-            written += bytes.len() as u64;
-            let fresh = written.saturating_sub(work.held).min(work.fresh());
-            report.progress(before.saturating_add(fresh), total, resumed);
+            copied = copied.saturating_add(bytes.len() as u64);
+            let fresh = copied.saturating_sub(work.held);
+            report.progress(total.min(before.saturating_add(fresh)), total, resumed);
             if outcome.is_ok() && !interrupt.is_asked() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         interrupt.check()?;
@@ -365,7 +370,7 @@ fn check(entry: &Entry) -> Result<Name, Cause> {
 fn blob(kind: &Kind) -> BlobId {
     match kind {
         Kind::File { blob, .. } => *blob,
-        Kind::Symlink(_) => BlobId::default(),
+        Kind::Symlink(_) | Kind::Unreadable => BlobId::default(),
     }
 }
 
@@ -375,5 +380,5 @@ fn blobs(batch: &[Work]) -> Vec<BlobId> {
 
 /// What a failure to write the journal is introduced by.
 const JOURNAL: &str = "cannot write the list of cloned files into the store";
-/// How many entries are fetched ahead and noted at a time.
+/// How many entries are noted at a time before they are written.
 const BATCH_ENTRIES: usize = 256;

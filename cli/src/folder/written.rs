@@ -98,11 +98,6 @@ impl Written {
         Ok(written)
     }
 
-    /// Returns the drive's fork that the numbers of entries belong to.
-    pub fn fork(&self) -> u64 {
-        self.header.fork
-    }
-
     /// Returns whether the last run did not come to its end, so that content must be compared.
     pub(super) fn is_unsure(&self) -> bool {
         self.unsure

@@ -4,10 +4,11 @@
 
 mod own;
 mod reach;
+mod reading;
 mod remote;
 mod waiter;
 
 pub(crate) use own::OwnDrive;
 pub(crate) use reach::Reach;
-pub(crate) use remote::RemoteDrive;
+pub(crate) use remote::{Kept, RemoteDrive, VersionGone};
 pub(crate) use waiter::Waiter;

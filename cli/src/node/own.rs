@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use anypath_replicate::bee::Need;
 use anypath_replicate::corestore::Named;
 use anypath_replicate::drive::{BlobWriter, Drive, Edit, Entry as DriveEntry};
@@ -97,12 +97,12 @@ impl DriveSource for OwnDrive {
         self.source.entries(after, limit)
     }
 
-    fn held(&mut self, blob: &BlobId) -> Result<u64> {
-        Ok(blob.byte_length)
-    }
-
     fn want(&mut self, _: &[BlobId]) -> Result<()> {
         Ok(())
+    }
+
+    fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>> {
+        self.source.held(blobs)
     }
 
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
@@ -128,6 +128,7 @@ impl DriveSink for OwnDrive {
 
     fn put(&mut self, name: &str, kind: &Kind) -> Result<()> {
         let entry = match kind {
+            Kind::Unreadable => bail!("{name:?} was to be put without saying what it is"),
             Kind::Symlink(target) => DriveEntry::symlink(target.as_str()),
             Kind::File { blob, executable } => DriveEntry { executable: *executable, ..DriveEntry::file(*blob) },
         };

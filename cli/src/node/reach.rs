@@ -19,17 +19,23 @@ struct State {
     peers: BTreeMap<PeerId, Arc<PeerInfo>>,
     sharing: BTreeSet<PeerId>,
     absent: BTreeSet<PeerId>,
-    unreachable: BTreeMap<Address, String>,
+    /// Addresses that were dialled, and what came of it if it was no peer.
+    dialled: BTreeMap<Address, Option<String>>,
     carried: Option<&'static str>,
 }
 
 impl Reach {
+    /// Takes note of addresses that are dialled from now on.
+    pub(crate) fn dialling(&self, addresses: &BTreeSet<Address>) {
+        self.state().dialled.extend(addresses.iter().map(|address| (address.clone(), None)));
+    }
+
     /// Takes note of an event.
     pub(crate) fn note(&self, event: &Event) {
         let mut state = self.state();
         match event {
             Event::Connected(info) => {
-                state.unreachable.remove(&info.address);
+                state.dialled.get_mut(&info.address).into_iter().for_each(|reason| *reason = None);
                 state.peers.insert(info.peer, info.clone());
             }
             Event::Disconnected { peer, .. } => {
@@ -38,7 +44,7 @@ impl Reach {
                 state.absent.remove(peer);
             }
             Event::Unreachable { address, error } => {
-                state.unreachable.insert(address.clone(), error.to_string());
+                state.dialled.insert(address.clone(), Some(error.to_string()));
             }
             Event::Core(replicator::Event::Opened { peer, .. }) => {
                 state.carried = state.peers.get(peer).map(|info| info.transport);
@@ -57,14 +63,20 @@ impl Reach {
         self.state().peers.get(&peer).cloned()
     }
 
+    /// Returns whether an address fails for another reason than it did before.
+    pub(crate) fn is_news(&self, address: &Address, reason: &str) -> bool {
+        self.state().dialled.get(address).is_none_or(|known| known.as_deref() != Some(reason))
+    }
+
     /// Returns the transport of the peer that shared a core with us last.
     pub(crate) fn transport(&self) -> Option<&'static str> {
         self.state().carried
     }
 
-    /// Returns how many addresses have not led to a peer.
-    pub(crate) fn unreachable(&self) -> usize {
-        self.state().unreachable.len()
+    /// Returns from how many addresses nothing is to be expected: nobody is there, or a peer without the drive.
+    pub(crate) fn answered_without(&self) -> usize {
+        let state = self.state();
+        state.dialled.values().flatten().count() + state.absent.len()
     }
 
     /// Returns why nobody gave us anything for that long.
@@ -72,7 +84,7 @@ impl Reach {
         let state = self.state();
         let seconds = waited.as_secs();
         let (connected, absent) = (state.peers.len(), state.absent.len());
-        let message = if connected == 0 && state.unreachable.is_empty() {
+        let message = if connected == 0 && state.dialled.is_empty() {
             format!("no peer came within {seconds} s: name one with --via tcp://HOST:PORT")
         } else if connected == 0 {
             format!("no peer was reached within {seconds} s; is `anypath share` still running there?")
@@ -81,11 +93,13 @@ impl Reach {
         } else {
             format!("connected to {connected} peer(s), but none sent anything new for {seconds} s")
         };
-        let rungs = state.unreachable.iter().map(|(address, reason)| Rung {
-            transport: address.scheme.clone(),
-            address: address.to_string(),
-            reason: reason.clone(),
-        });
+        let reached: BTreeSet<_> = state.peers.values().map(|info| &info.address).collect();
+        let rungs =
+            state.dialled.iter().filter(|(address, _)| !reached.contains(address)).map(|(address, reason)| Rung {
+                transport: address.scheme.clone(),
+                address: address.to_string(),
+                reason: reason.clone().unwrap_or_else(|| format!("no answer within {seconds} s")),
+            });
         Failure { code: NOBODY, message, rungs: rungs.collect() }
     }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use anypath_replicate::replicator::{self, Replicator};
 use anypath_swarm::{Event, Node};
 use tokio::runtime::Handle;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
 use super::Reach;
@@ -21,11 +22,12 @@ pub(crate) struct Waiter {
     interrupt: Interrupt,
     reach: Reach,
     patience: Duration,
-    moved: Instant,
+    /// Spent in pauses since something moved last; work of our own between them does not count.
+    waited: Duration,
 }
 
 impl Waiter {
-    /// Makes one that gives up after `patience` without a new block or head of any core.
+    /// Makes one that gives up after waiting for `patience` without a new block or head of any core.
     pub(crate) fn new(
         node: Arc<Node>,
         runtime: Handle,
@@ -34,7 +36,7 @@ impl Waiter {
         patience: Duration,
     ) -> Self {
         let events = node.subscribe();
-        Self { node, runtime, events, interrupt, reach, patience, moved: Instant::now() }
+        Self { node, runtime, events, interrupt, reach, patience, waited: Duration::ZERO }
     }
 
     /// Returns what `look` sees.
@@ -67,18 +69,11 @@ impl Waiter {
     /// If the person interrupted, the node stopped, or patience ran out; the latter names every way that was tried.
     pub(crate) fn pause(&mut self) -> Result<()> {
         self.interrupt.check()?;
-        match self.runtime.block_on(async { timeout(LOOK_AGAIN_AFTER, self.events.recv()).await }) {
-            Ok(Ok(Event::Core(replicator::Event::Blocks { .. } | replicator::Event::Head { .. }))) => self.refresh(),
-            Ok(Err(RecvError::Lagged(_))) => self.refresh(),
-            Ok(Err(RecvError::Closed)) => anyhow::bail!("the node has stopped"),
-            Ok(Ok(_)) | Err(_) => {}
-        }
-        if self.moved.elapsed() < self.patience { Ok(()) } else { Err(self.reach.failure(self.patience).into()) }
-    }
-
-    /// Starts waiting with full patience; events so far are taken as seen.
-    pub(crate) fn refresh(&mut self) {
-        self.moved = Instant::now();
+        let began = Instant::now();
+        let moved = self.runtime.block_on(moved(&mut self.events))?;
+        self.interrupt.check()?;
+        self.waited = if moved { Duration::ZERO } else { self.waited.saturating_add(began.elapsed()) };
+        if self.waited < self.patience { Ok(()) } else { Err(self.reach.failure(self.patience).into()) }
     }
 
     /// Waits as long as it takes for news of any core.
@@ -86,9 +81,35 @@ impl Waiter {
     /// # Errors
     /// If the person interrupted or the node stopped.
     pub(crate) fn pause_patiently(&mut self) -> Result<()> {
-        self.refresh();
+        self.waited = Duration::ZERO;
         self.pause()
     }
+
+    /// Never gives up from now on.
+    pub(crate) fn have_all_patience(&mut self) {
+        self.patience = Duration::MAX;
+    }
+}
+
+/// Waits a moment for an event and takes all that have come; returns whether blocks or a head were among them.
+async fn moved(events: &mut Receiver<Event>) -> Result<bool> {
+    let Ok(first) = timeout(LOOK_AGAIN_AFTER, events.recv()).await else { return Ok(false) };
+    let mut moved = match first {
+        Ok(event) => is_movement(&event),
+        Err(RecvError::Lagged(_)) => true,
+        Err(RecvError::Closed) => bail!("the node has stopped"),
+    };
+    loop {
+        moved |= match events.try_recv() {
+            Ok(event) => is_movement(&event),
+            Err(TryRecvError::Lagged(_)) => true,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(moved),
+        };
+    }
+}
+
+fn is_movement(event: &Event) -> bool {
+    matches!(event, Event::Core(replicator::Event::Blocks { .. } | replicator::Event::Head { .. }))
 }
 
 /// How long to wait before looking without having been told to.

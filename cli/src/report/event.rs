@@ -44,6 +44,13 @@ pub enum Event<'a> {
         /// Why, in words.
         reason: &'a str,
     },
+    /// Nobody answers there, or not a peer; it is tried again. Told once for each reason.
+    Unreachable {
+        /// The address dialled.
+        address: &'a str,
+        /// Why, in words.
+        reason: &'a str,
+    },
     /// How far the work is, in bytes.
     Progress {
         /// Done, the resumed ones included.
@@ -86,6 +93,8 @@ pub enum Event<'a> {
         seconds: f64,
         /// What carried it, if a peer was needed.
         transport: Option<&'a str>,
+        /// Names that were left out, each told before.
+        problems: u64,
     },
     /// The program ends without having done what was asked.
     Error {

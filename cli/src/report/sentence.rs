@@ -17,12 +17,20 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
             format!("Connected to {} over {transport} ({via}).", short(peer))
         }
         Event::Disconnected { peer, reason } => format!("{} is gone: {}.", short(peer), reason.escape_debug()),
+        Event::Unreachable { address, reason } => {
+            format!("No peer at {address} yet: {}. Trying again.", reason.escape_debug())
+        }
         Event::Progress { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
         Event::Step { message } => (*message).to_owned(),
-        Event::Done { files, bytes, seconds, .. } => {
-            format!("Done: {}, {}, verified, in {seconds:.1} s.", count(*files), HumanBytes(*bytes))
+        Event::Done { files, bytes, seconds, problems, .. } => {
+            let done = format!("{}, {}, verified, in {seconds:.1} s", count(*files), HumanBytes(*bytes));
+            match problems {
+                0 => format!("Done: {done}."),
+                1 => format!("Done but for the name told above: {done}."),
+                problems => format!("Done but for the {problems} names told above: {done}."),
+            }
         }
         Event::Error { message, rungs, .. } => {
             let rungs = rungs.iter().map(|rung| format!("\n  {}: {}", rung.address, rung.reason));

@@ -18,6 +18,37 @@ impl Core {
         if blocks.is_empty() && self.writable() {
             return Ok(self.length());
         }
+        let (tree, nodes) = self.grown(blocks)?;
+        let signature = self.sign(&tree)?;
+        Ok(self.stage_append(blocks, tree, nodes, signature))
+    }
+
+    /// Returns the tree as it would be after these blocks: what the signers of [`append_signed`](Self::append_signed)
+    /// sign.
+    ///
+    /// # Errors
+    /// If the core would grow too large, or would not start as its manifest prescribes.
+    pub fn tree_after(&self, blocks: &[Bytes]) -> Result<Tree, AppendError> {
+        Ok(self.grown(blocks)?.0)
+    }
+
+    /// Appends blocks in order under a signature made elsewhere, by as many signers as the manifest asks for, and
+    /// returns the new length.
+    ///
+    /// # Errors
+    /// `Signature` if it does not cover [`tree_after`](Self::tree_after); else as [`append`](Self::append).
+    pub fn append_signed(&mut self, blocks: &[Bytes], signature: Vec<u8>) -> Result<u64, AppendError> {
+        let (tree, nodes) = self.grown(blocks)?;
+        if self.frozen {
+            return Err(AppendError::Frozen);
+        }
+        if !self.authority.as_ref().is_some_and(|authority| authority.verify(&tree, &signature)) {
+            return Err(AppendError::Signature);
+        }
+        Ok(self.stage_append(blocks, tree, nodes, signature))
+    }
+
+    fn grown(&self, blocks: &[Bytes]) -> Result<(Tree, Vec<Node>), AppendError> {
         let (mut tree, mut nodes) = (self.tree.clone(), Vec::with_capacity(2 * blocks.len()));
         let prologue = self.prologue().filter(|prologue| prologue.length > self.length());
         for block in blocks {
@@ -29,7 +60,11 @@ impl Core {
                 return Err(AppendError::Prologue { prologue: prologue.length });
             }
         }
-        self.signature = self.sign(&tree)?;
+        Ok((tree, nodes))
+    }
+
+    fn stage_append(&mut self, blocks: &[Bytes], tree: Tree, nodes: Vec<Node>, signature: Vec<u8>) -> u64 {
+        self.signature = signature;
         let start = self.length();
         nodes.into_iter().for_each(|node| self.staged.put_node(node));
         for (index, block) in (start..).zip(blocks) {
@@ -38,7 +73,7 @@ impl Core {
         self.bitfield.set_range(start..tree.length);
         self.tree = tree;
         self.changed.head = true;
-        Ok(self.length())
+        self.length()
     }
 
     /// Drops all blocks from `length` on and moves to a higher fork, by default the next one.

@@ -104,9 +104,10 @@ impl Bitfield {
         })
     }
 
-    /// Returns the bits of a page as 512 words, LSB first, or `None` if none was ever set.
-    pub fn page(&self, number: u64) -> Option<&[u64; PAGE_WORDS]> {
-        self.pages.get(&number).map(|words| &**words)
+    /// Returns the 32 bits from `32 * number` on, LSB first, as they stand in a message.
+    pub fn word(&self, number: u64) -> u32 {
+        let (page, bit) = place(number * 32);
+        self.pages.get(&page).map_or(0, |words| (words[bit / 64] >> (bit % 64)) as u32)
     }
 
     /// Returns the pages changed since the last [`committed`](Self::committed), as they are stored: bits LSB first.

@@ -67,6 +67,9 @@ pub enum AppendError {
     /// The core is frozen.
     #[error("the core is frozen: its writer signed two different trees of the same fork")]
     Frozen,
+    /// A signature made elsewhere does not cover the result, or is not by as many signers as the manifest asks for.
+    #[error("the signature given does not make these blocks part of the core")]
+    Signature,
     /// The result would not start with the manifest's prologue.
     #[error("the core would not start with the {prologue} blocks its manifest prescribes")]
     Prologue {

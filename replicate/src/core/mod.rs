@@ -30,6 +30,7 @@ mod verify;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub use encryption::Encryption;
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
+pub use position::Position;
 pub use reorg::{Adopted, Reorg, Want};
 pub use tree::{Tree, leaf, parent, tree_hash};
 
@@ -161,6 +163,13 @@ impl Core {
         self.signer = Some(signer);
     }
 
+    /// Learns the manifest, if it is not known yet and is that of the key.
+    pub fn know_manifest(&mut self, manifest: Manifest) {
+        if self.authority.is_none() {
+            self.learn_manifest(manifest);
+        }
+    }
+
     /// Returns the key.
     pub fn key(&self) -> &PublicKey {
         &self.key
@@ -174,6 +183,11 @@ impl Core {
     /// Returns who may sign, once that is known.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.authority.as_ref().map(Authority::manifest)
+    }
+
+    /// Returns key and manifest as what makes and checks signatures, once the manifest is known.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// Returns whether the key is simply that of the only signer; such a core's manifest is never sent.
@@ -282,6 +296,15 @@ impl Core {
         }
     }
 
+    /// Forgets the blocks of a range that are held here; they stay part of the core, and can be fetched again.
+    pub fn clear(&mut self, blocks: Range<u64>) {
+        let blocks = blocks.start..blocks.end.min(self.length());
+        if self.bitfield.next_set(blocks.start).is_some_and(|first| first < blocks.end) {
+            self.bitfield.clear_range(blocks.clone());
+            self.staged.clear(blocks);
+        }
+    }
+
     fn drop_from(&mut self, length: u64) {
         self.staged.truncate(length);
         self.bitfield.truncate(length);
@@ -311,12 +334,13 @@ impl Core {
         if self.handed == Rows::default() && bitfield.is_empty() && self.staged.is_empty() {
             return None;
         }
-        let (truncate, nodes, blocks) = self.staged.hand_out();
+        let (truncate, clear, nodes, blocks) = self.staged.hand_out();
         Some(CoreChanges {
             core: self.discovery_key,
             info: self.handed.info.then(|| self.info().encode()),
             head: self.handed.head.then(|| Head::encode(&self.tree, &self.signature, &self.user_data)),
             truncate,
+            clear,
             nodes,
             blocks,
             bitfield,

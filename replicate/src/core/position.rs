@@ -5,6 +5,25 @@
 use super::{Core, flat_tree};
 use crate::store::StoreError;
 
+/// Where a byte position lies, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// In this block, so many bytes behind its start.
+    In {
+        /// The block.
+        block: u64,
+        /// The bytes.
+        offset: u64,
+    },
+    /// Somewhere below this tree node, whose children are not known here.
+    Below {
+        /// The node's flat-tree index.
+        node: u64,
+    },
+    /// Beyond the end.
+    Beyond,
+}
+
 impl Core {
     /// Returns the bytes before a block, or `None` if that is not known or the block lies beyond the end.
     pub fn byte_offset(&self, index: u64) -> Result<Option<u64>, StoreError> {
@@ -39,29 +58,37 @@ impl Core {
     /// Returns the block in which a byte position lies, and the position within it; a position between two blocks
     /// belongs to the later one. `None` if that is not known here or the position lies beyond the end.
     pub fn seek(&self, bytes: u64) -> Result<Option<(u64, u64)>, StoreError> {
+        Ok(match self.position(bytes)? {
+            Position::In { block, offset } => Some((block, offset)),
+            Position::Below { .. } | Position::Beyond => None,
+        })
+    }
+
+    /// Returns the same, and where the search ends if what is needed for it is not known here.
+    pub fn position(&self, bytes: u64) -> Result<Position, StoreError> {
         let mut bytes = bytes;
         for root in &self.tree.roots {
             if bytes < root.size || bytes == 0 {
-                return self.seek_below(root.index, bytes);
+                return self.position_below(root.index, bytes);
             }
             bytes -= root.size;
         }
-        Ok((bytes == 0).then_some((self.length(), 0)))
+        Ok(if bytes == 0 { Position::In { block: self.length(), offset: 0 } } else { Position::Beyond })
     }
 
-    fn seek_below(&self, root: u64, mut bytes: u64) -> Result<Option<(u64, u64)>, StoreError> {
+    fn position_below(&self, root: u64, mut bytes: u64) -> Result<Position, StoreError> {
         let mut at = root;
         while let Some(left) = flat_tree::left_child(at) {
             if bytes == 0 {
-                return Ok(Some((flat_tree::first_leaf(at) / 2, 0)));
+                return Ok(Position::In { block: flat_tree::first_leaf(at) / 2, offset: 0 });
             }
-            let Some(node) = self.node(left)? else { return Ok(None) };
+            let Some(node) = self.node(left)? else { return Ok(Position::Below { node: at }) };
             (at, bytes) = match bytes.checked_sub(node.size) {
                 Some(rest) => (flat_tree::sibling(left), rest),
                 None => (left, bytes),
             };
         }
-        Ok(Some((at / 2, bytes)))
+        Ok(Position::In { block: at / 2, offset: bytes })
     }
 
     /// Returns how many levels of a node's path are missing here: what a request for it states as `nodes`.

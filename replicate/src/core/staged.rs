@@ -1,6 +1,7 @@
 //! Changes of one core that are not committed yet, laid over the store so that reads see them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -12,6 +13,8 @@ use crate::Node;
 #[derive(Debug, Clone, Default)]
 struct Layer {
     truncate: Option<u64>,
+    /// Runs of blocks that are forgotten; those in `blocks` came later.
+    clear: Vec<Range<u64>>,
     nodes: BTreeMap<u64, Node>,
     blocks: BTreeMap<u64, Bytes>,
 }
@@ -23,6 +26,8 @@ pub(super) struct Staged {
     handed: Layer,
     bytes: usize,
 }
+
+type HandedOut = (Option<u64>, Vec<Range<u64>>, Vec<Node>, Vec<(u64, Bytes)>);
 
 /// Where a read ends.
 pub(super) enum Found<T> {
@@ -48,6 +53,11 @@ impl Staged {
 
     pub(super) fn truncate(&mut self, length: u64) {
         self.next.truncate(length);
+    }
+
+    /// Forgets blocks; that they are gone is the bitfield's to say.
+    pub(super) fn clear(&mut self, blocks: Range<u64>) {
+        self.next.clear(blocks);
     }
 
     pub(super) fn node(&self, index: u64) -> Found<Node> {
@@ -83,13 +93,14 @@ impl Staged {
         self.next.is_empty() && self.handed.is_empty()
     }
 
-    /// Returns a truncation, the nodes and the blocks staged since the last [`committed`](Self::committed).
-    pub(super) fn hand_out(&mut self) -> (Option<u64>, Vec<Node>, Vec<(u64, Bytes)>) {
+    /// Returns a truncation, the blocks to forget, the nodes and the blocks staged since the last
+    /// [`committed`](Self::committed).
+    pub(super) fn hand_out(&mut self) -> HandedOut {
         self.handed.merge(std::mem::take(&mut self.next));
         self.bytes = 0;
-        let Layer { truncate, nodes, blocks } = &self.handed;
+        let Layer { truncate, clear, nodes, blocks } = &self.handed;
         let blocks = blocks.iter().map(|(index, block)| (*index, block.clone()));
-        (*truncate, nodes.values().copied().collect(), blocks.collect())
+        (*truncate, clear.clone(), nodes.values().copied().collect(), blocks.collect())
     }
 
     /// Forgets what was handed out, but keeps its nodes at hand.
@@ -104,13 +115,18 @@ impl Staged {
 
 impl Layer {
     fn is_empty(&self) -> bool {
-        self.truncate.is_none() && self.nodes.is_empty() && self.blocks.is_empty()
+        self.truncate.is_none() && self.clear.is_empty() && self.nodes.is_empty() && self.blocks.is_empty()
     }
 
     fn truncate(&mut self, length: u64) {
         self.truncate = Some(self.truncate.map_or(length, |before| before.min(length)));
         self.nodes.retain(|index, _| flat_tree::is_below(*index, length));
         self.blocks.split_off(&length);
+    }
+
+    fn clear(&mut self, blocks: Range<u64>) {
+        self.blocks.extract_if(blocks.clone(), |_, _| true).for_each(drop);
+        self.clear.push(blocks);
     }
 
     fn merge(&mut self, later: Layer) {
@@ -121,6 +137,7 @@ impl Layer {
         if let Some(length) = later.truncate {
             self.truncate(length);
         }
+        later.clear.into_iter().for_each(|blocks| self.clear(blocks));
         self.nodes.extend(later.nodes);
         self.blocks.extend(later.blocks);
     }

@@ -60,7 +60,8 @@ impl Entry {
 
     /// Reads the JSON text; `None` if it is not an entry.
     pub fn decode(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok()
+        // Without this check a list would do: serde takes its items for the fields.
+        text.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(text).ok())?
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_is_refused() {
-        for text in ["", "null", "[1]", r#"{"blob":{}}"#, r#"{"blob":{"blockOffset":-1}}"#, r#"{"linkname":7}"#] {
+        for text in ["", "null", "[]", "[1]", r#"{"blob":{}}"#, r#"{"blob":{"blockOffset":-1}}"#, r#"{"linkname":7}"#] {
             assert_eq!(Entry::decode(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Entry::decode("[".repeat(1 << 20).as_bytes()), None);

@@ -65,17 +65,21 @@ pub enum DriveError {
         #[source]
         source: InvalidPath,
     },
-    /// An entry whose path is not UTF-8.
-    #[error("the entry in block {seq} has a path that is not UTF-8")]
+    /// An entry whose path is not UTF-8; a walk goes on behind it.
+    #[error("the entry in block {seq} has a path that is not UTF-8: {path:?}")]
     Name {
         /// The block of the bee.
         seq: u64,
+        /// The path, as far as it can be read.
+        path: String,
     },
-    /// An entry whose value is not the JSON of one.
-    #[error("the entry in block {seq} cannot be read")]
+    /// An entry whose value is not the JSON of one; a walk goes on behind it.
+    #[error("the entry {path:?} in block {seq} cannot be read")]
     Entry {
         /// The block of the bee.
         seq: u64,
+        /// Its path, as it stands in the drive.
+        path: String,
     },
     /// A header that names a blobs core by less than a key.
     #[error("the header names a blobs core by less than 32 bytes")]
@@ -219,9 +223,12 @@ pub fn content_key<B: Blocks>(db: &B) -> Result<Need<Option<PublicKey>>, DriveEr
 impl File {
     fn read(found: bee::Entry) -> Result<Self, DriveError> {
         let seq = found.seq;
-        let path = path::path(&found.key).ok_or(DriveError::Name { seq })?.to_owned();
-        let entry = found.value.and_then(|value| Entry::decode(&value)).ok_or(DriveError::Entry { seq })?;
-        Ok(Self { path, seq, entry })
+        let unnamed = || DriveError::Name { seq, path: path::readable(&found.key) };
+        let path = path::path(&found.key).ok_or_else(unnamed)?.to_owned();
+        match found.value.and_then(|value| Entry::decode(&value)) {
+            Some(entry) => Ok(Self { path, seq, entry }),
+            None => Err(DriveError::Entry { seq, path }),
+        }
     }
 }
 
@@ -293,13 +300,13 @@ mod tests {
         assert_eq!(files.len(), 1);
         assert_eq!((files[0].path.as_str(), files[0].seq), ("/../../etc/passwd", 1));
         ready(bee.apply(&mut db, &[raw(b"files\0/\xff", "{}")]).unwrap());
-        assert!(matches!(Drive::new().list(&db, 4, "/"), Err(DriveError::Name { seq: 3 })));
+        assert!(matches!(Drive::new().list(&db, 4, "/"), Err(DriveError::Name { seq: 3, .. })));
         ready(bee.apply(&mut db, &[raw(b"files\0/\xff", "?"), raw(b"files\0/x", "{")]).unwrap());
         assert!(matches!(
             Drive::new().list(&db, 6, "/x/.."),
-            Err(DriveError::Entry { seq: 5 } | DriveError::Name { .. })
+            Err(DriveError::Entry { seq: 5, .. } | DriveError::Name { .. })
         ));
-        assert!(matches!(Drive::new().entry(&db, 6, "/x"), Err(DriveError::Entry { seq: 5 })));
+        assert!(matches!(Drive::new().entry(&db, 6, "/x"), Err(DriveError::Entry { seq: 5, .. })));
         assert!(matches!(Drive::new().entry(&db, 6, "/.."), Err(DriveError::Path { .. })));
     }
 

@@ -53,6 +53,11 @@ pub(super) fn path(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(PREFIX)?).ok()
 }
 
+/// Returns the path in a key for people to read, with replacement characters for what is not UTF-8.
+pub(super) fn readable(key: &[u8]) -> String {
+    String::from_utf8_lossy(key.strip_prefix(PREFIX).unwrap_or(key)).into_owned()
+}
+
 /// Returns the range of all keys below a folder.
 pub(super) fn below(folder: &str) -> Result<Range, InvalidPath> {
     let path = normalize(folder)?;

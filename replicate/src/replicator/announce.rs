@@ -15,9 +15,17 @@ pub(super) struct Changes {
     pub(super) gained: Ranges,
     /// Blocks of the committed core that are no longer part of it.
     pub(super) dropped: Option<Range<u64>>,
+    /// Blocks forgotten, which are still part of the core.
+    cleared: Ranges,
 }
 
 impl Changes {
+    /// Notes that blocks are no longer held.
+    pub(super) fn clear(&mut self, run: Range<u64>) {
+        self.gained.remove(run.clone());
+        self.cleared.add(run);
+    }
+
     /// Notes that the core kept only `kept` of `old_length` blocks.
     pub(super) fn truncate(&mut self, kept: u64, old_length: u64) {
         self.gained.remove(kept..u64::MAX);
@@ -34,12 +42,14 @@ impl Exchange {
 
     /// Tells the peers, and the application, what a commit has made true.
     pub(super) fn committed(&mut self) -> Result<(), StoreError> {
-        let Some((Changes { gained, dropped }, head)) = self.handed.take() else { return Ok(()) };
+        let Some((Changes { gained, dropped, cleared }, head)) = self.handed.take() else { return Ok(()) };
         let before = std::mem::replace(&mut self.told, head);
         if let Some(run) = dropped.filter(|run| !run.is_empty()) {
             self.events.push_back(ExchangeEvent::Truncated { kept: run.start });
             self.tell_dropped(&run);
         }
+        cleared.iter().for_each(|run| self.tell_dropped(&run));
+        self.find_sought()?;
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
@@ -76,11 +86,8 @@ impl Exchange {
     /// Returns which of the blocks `start..end` are held, 32 a word; those not committed yet are left out. `start` is a
     /// multiple of 32.
     pub(super) fn committed_words(&self, start: u64, end: u64) -> Vec<u32> {
-        let word = |at: u64| {
-            let page = self.core.bitfield().page(at / PAGE_WORDS);
-            page.map_or(0, |words| (words[(at % PAGE_WORDS / 2) as usize] >> (at % 2 * 32)) as u32)
-        };
-        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(word).collect();
+        let bitfield = self.core.bitfield();
+        let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(|number| bitfield.word(number)).collect();
         let handed = self.handed.as_ref().map(|(changes, _)| changes);
         for run in [Some(&self.staged), handed].into_iter().flatten().flat_map(|changes| changes.gained.iter()) {
             for index in run.start.max(start)..run.end.min(end) {
@@ -133,5 +140,3 @@ impl Exchange {
 
 /// Blocks this near to the head are told to everyone, wanted or not, as in the reference.
 const BLOCKS_RECENT: u64 = 256;
-/// Words of 32 bits in a page of the core's bitfield.
-const PAGE_WORDS: u64 = 1024;

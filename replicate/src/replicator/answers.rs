@@ -50,9 +50,11 @@ impl Exchange {
         // What was asked of a fork that it has left meanwhile says nothing about the one it is on.
         let current = pending.fork == peer.remote.fork;
         peer.no_data += u32::from(current);
-        if let Some(block) = pending.request.block.filter(|_| current) {
+        let block = pending.request.block.map(|block| block.index);
+        let path = pending.request.hash.filter(|_| pending.fork == self.core.fork()).map(|hash| hash.index / 2);
+        if let Some(index) = block.or(path).filter(|_| current) {
             // It said it had the block; until it says so again it has not.
-            peer.blocks.set(block.index, block.index + 1, false);
+            peer.blocks.set(index, index + 1, false);
         }
         if pending.request.upgrade.is_some() && current {
             peer.remote.can_upgrade = false;
@@ -77,6 +79,7 @@ impl Exchange {
     pub(super) fn forget_requests(&mut self) {
         self.taken = self.core.bitfield().clone();
         self.upgrading = None;
+        self.seeks.ask_anew();
         for peer in self.peers.values_mut() {
             peer.expected.clear();
             peer.early.clear();
@@ -166,6 +169,9 @@ impl Exchange {
 
     /// Notes that a request is no longer in flight.
     fn settle(&mut self, id: PeerId, pending: &Pending) {
+        if let Some(seek) = pending.request.seek {
+            self.seeks.give_back(seek.bytes, id);
+        }
         if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
             self.upgrading = None;
         }

@@ -14,7 +14,8 @@ use super::announce::Changes;
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
-use crate::core::{Bitfield, Core};
+use super::seeks::Seeks;
+use crate::core::{Bitfield, Core, Position};
 use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
 use crate::store::StoreError;
 
@@ -24,6 +25,10 @@ pub(super) struct Exchange {
     pub(super) core: Core,
     /// Blocks somebody here wants.
     pub(super) goals: Ranges,
+    /// Whether somebody here wants to know every new head.
+    following: bool,
+    /// Byte positions somebody here looks for.
+    pub(super) seeks: Seeks,
     /// Blocks that are held or on their way.
     pub(super) taken: Bitfield,
     pub(super) peers: BTreeMap<PeerId, Peer>,
@@ -65,6 +70,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
+    /// A byte position that was looked for is found.
+    Sought { bytes: u64, at: Position },
     /// A peer sent an extension message of a name that is listened for.
     Extension { peer: PeerId, name: Bytes, message: Bytes },
     /// A peer sent data that does not verify and is asked nothing more about this core.
@@ -115,6 +122,8 @@ impl Exchange {
         Self {
             core,
             goals: Ranges::default(),
+            following: false,
+            seeks: Seeks::default(),
             taken,
             peers: BTreeMap::new(),
             upgrading: None,
@@ -130,26 +139,47 @@ impl Exchange {
 
     /// Returns whether anybody here wants blocks or news of this core.
     pub(super) fn downloading(&self) -> bool {
-        !self.goals.is_empty()
+        self.following || !self.goals.is_empty() || !self.seeks.is_empty()
     }
 
     /// Adds blocks to what is wanted; an end of `u64::MAX` follows the core as it grows.
     pub(super) fn want(&mut self, run: Range<u64>) -> Result<(), StoreError> {
-        let fresh = !self.downloading();
         let start = run.start;
-        self.goals.add(run);
         self.peers.values_mut().for_each(|peer| peer.reconsider(start));
-        if fresh {
+        self.begin(|exchange| exchange.goals.add(run))
+    }
+
+    /// Wants to know every new head from now on.
+    pub(super) fn follow(&mut self) -> Result<(), StoreError> {
+        self.begin(|exchange| exchange.following = true)
+    }
+
+    /// Adds a goal, and asks for it.
+    pub(super) fn begin(&mut self, goal: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
+        let fresh = !self.downloading();
+        goal(self);
+        if fresh && self.downloading() {
             self.tell_all_sync();
             self.peer_ids().into_iter().try_for_each(|id| self.follow_fork(id))?;
         }
         self.refill_all()
     }
 
+    /// Forgets blocks and no longer wants them.
+    pub(super) fn clear(&mut self, run: Range<u64>) {
+        let run = run.start..run.end.min(self.core.length());
+        self.core.clear(run.clone());
+        self.goals.remove(run.clone());
+        self.taken.clear_range(run.clone());
+        self.staged.clear(run);
+    }
+
     /// Takes everything out of what is wanted; what is in flight still arrives.
     pub(super) fn want_nothing(&mut self) {
         if self.downloading() {
             self.goals = Ranges::default();
+            self.following = false;
+            self.seeks = Seeks::default();
             self.tell_all_sync();
         }
     }
@@ -277,7 +307,7 @@ impl Exchange {
         Ok(())
     }
 
-    fn tell_all_sync(&mut self) {
+    pub(super) fn tell_all_sync(&mut self) {
         self.peer_ids().into_iter().for_each(|id| self.tell_sync(id));
     }
 

@@ -23,6 +23,7 @@ impl Exchange {
         }
         self.judge(id);
         self.ask_upgrade(id);
+        self.ask_seeks(id)?;
         let Some(peer) = self.peers.get(&id) else { return Ok(()) };
         let head = Head::of(&self.core);
         if peer.remote.fork != head.fork {
@@ -78,7 +79,7 @@ impl Exchange {
     }
 
     /// Asks once to be told about every block of the region around `index`.
-    fn ask_region(&mut self, id: PeerId, index: u64) {
+    pub(super) fn ask_region(&mut self, id: PeerId, index: u64) {
         let region = index / REGION_MAX;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.blocks.contiguous() >= peer.remote.length || !peer.regions_wanted.insert(region) {
@@ -102,7 +103,7 @@ impl Exchange {
 
 impl Peer {
     /// Returns up to where the peer's blocks can be proven against our head.
-    fn valid_length(&self, ours: Head) -> u64 {
+    pub(super) fn valid_length(&self, ours: Head) -> u64 {
         let upgradable = self.last_upgradable.filter(|(fork, _)| *fork == ours.fork).map_or(0, |(_, length)| length);
         let limit = if self.remote.length >= ours.length || self.can_upgrade { u64::MAX } else { upgradable };
         limit.min(self.remote.length)

@@ -38,6 +38,9 @@ impl Exchange {
         // Its own cursor stays, so that it is the others who are asked.
         let cursor = peer.cursor;
         self.give_back(id, pending);
+        if let Some(seek) = pending.request.seek {
+            self.seeks.avoid(seek.bytes, id);
+        }
         self.peer(id, |peer| peer.cursor = cursor);
         Ok(())
     }

@@ -16,6 +16,8 @@ pub(super) struct Link {
     /// Cores in the order in which they had something to send; those not in `queued` are no longer meant.
     ready: VecDeque<CoreId>,
     queued: BTreeSet<CoreId>,
+    /// Cores it offered that were not known here.
+    missed: BTreeSet<DiscoveryKey>,
     /// How often a channel was opened again after the peer closed it.
     pub(super) reopened: u32,
 }
@@ -30,6 +32,7 @@ impl Link {
             channels: BTreeMap::new(),
             ready: VecDeque::new(),
             queued: BTreeSet::new(),
+            missed: BTreeSet::new(),
             reopened: 0,
         }
     }
@@ -50,6 +53,23 @@ impl Link {
         let channel = self.mux.open(&protocol(&key.discovery_key()), &body);
         self.cores.insert(channel, core);
         self.channels.insert(core, channel);
+    }
+
+    /// Turns down a channel for a core that is not known here, but keeps it in mind.
+    pub(super) fn miss(&mut self, protocol: &str, core: DiscoveryKey) {
+        if self.missed.len() < MISSED_MAX {
+            self.missed.insert(core);
+        }
+        self.mux.reject(protocol, &core.0);
+    }
+
+    /// Opens our end of a core's channel if the peer offered it when it was not known here; returns whether it did.
+    pub(super) fn make_up(&mut self, core: CoreId, key: &PublicKey, discovery_key: &DiscoveryKey) -> bool {
+        let missed = self.missed.remove(discovery_key);
+        if missed {
+            self.open(core, key);
+        }
+        missed
     }
 
     /// Returns whether the peer's opening handshake proves that it knows the key.
@@ -114,6 +134,9 @@ pub(super) fn protocol(discovery_key: &DiscoveryKey) -> Protocol {
 pub(super) fn is_core_protocol(name: &str) -> bool {
     name == PROTOCOL || name == PROTOCOL_ALIAS
 }
+
+/// Most cores kept in mind that a peer offered in vain: 32 bytes each.
+const MISSED_MAX: usize = 1024;
 
 const PROTOCOL: &str = "hypercore/alpha";
 const PROTOCOL_ALIAS: &str = "hypercore";

@@ -24,6 +24,7 @@ mod peer;
 mod ranges;
 mod remote_blocks;
 mod reorg;
+mod seeks;
 mod serve;
 mod wants;
 mod window;
@@ -41,7 +42,7 @@ pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::link::Link;
 pub use self::writer::Writer;
-use crate::core::{AppendError, Core, Manifest, OpenError};
+use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Batch, Store, StoreError};
@@ -104,6 +105,15 @@ pub enum Event {
         core: CoreId,
         /// How many blocks are left of the old ones.
         kept: u64,
+    },
+    /// A byte position that was looked for by [`Replicator::seek`] is found.
+    Sought {
+        /// The core.
+        core: CoreId,
+        /// The position.
+        bytes: u64,
+        /// Where it is: in a block or beyond the end.
+        at: Position,
     },
     /// A peer sent an extension message that was asked for with [`Replicator::hear`].
     Extension {
@@ -197,17 +207,28 @@ impl Replicator {
 
     /// Opens a core that we may write: from the store, or a new one; new ones are staged for the next commit.
     pub fn open_writable(&mut self, manifest: Manifest, signer: KeyPair) -> Result<CoreId, OpenError> {
-        let discovery_key = manifest.key().discovery_key();
-        if let Some(id) = self.load(&discovery_key)? {
-            self.exchange_mut(id).core.sign_with(signer);
-            if self.core(id).is_staged() {
-                self.staged.insert(id);
-            }
+        let id = self.open_manifest(manifest)?;
+        Ok(self.sign_with(id, signer))
+    }
+
+    /// Opens a core that we may write and whose key is our public key, as hypercore 10 made them.
+    pub fn open_compat(&mut self, signer: KeyPair) -> Result<CoreId, OpenError> {
+        if let Some(id) = self.load(&signer.public().discovery_key())? {
+            return Ok(self.sign_with(id, signer));
+        }
+        let core = Core::create_compat(self.store.clone(), signer);
+        Ok(self.add_staged(core))
+    }
+
+    /// Opens a core of a known manifest, without a signer: for [`Replicator::append_signed`], by as many as it takes.
+    pub fn open_manifest(&mut self, manifest: Manifest) -> Result<CoreId, OpenError> {
+        if let Some(id) = self.load(&manifest.key().discovery_key())? {
+            self.exchange_mut(id).core.know_manifest(manifest);
+            self.stage_if_changed(id);
             return Ok(id);
         }
-        let id = self.add(Core::create(self.store.clone(), manifest, Some(signer)));
-        self.staged.insert(id);
-        Ok(id)
+        let core = Core::create(self.store.clone(), manifest, None);
+        Ok(self.add_staged(core))
     }
 
     /// Returns an open core; what it holds includes what is staged.
@@ -217,9 +238,22 @@ impl Replicator {
 
     /// Appends blocks to a writable core; staged until the next commit. Returns the new length.
     pub fn append(&mut self, id: CoreId, blocks: &[Bytes]) -> Result<u64, AppendError> {
+        self.append_with(id, |core| core.append(blocks))
+    }
+
+    /// Appends blocks under a signature made elsewhere, as [`Core::append_signed`] does.
+    pub fn append_signed(&mut self, id: CoreId, blocks: &[Bytes], signature: Vec<u8>) -> Result<u64, AppendError> {
+        self.append_with(id, |core| core.append_signed(blocks, signature))
+    }
+
+    fn append_with(
+        &mut self,
+        id: CoreId,
+        append: impl FnOnce(&mut Core) -> Result<u64, AppendError>,
+    ) -> Result<u64, AppendError> {
         let exchange = self.exchange_mut(id);
         let before = exchange.core.length();
-        let length = exchange.core.append(blocks)?;
+        let length = append(&mut exchange.core)?;
         exchange.taken.set_range(before..length);
         exchange.staged.gained.add(before..length);
         self.staged.insert(id);
@@ -245,15 +279,34 @@ impl Replicator {
     /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
     /// core as it grows.
     pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
-        let exchange = self.exchange_mut(id);
-        exchange.want(blocks)?;
-        let key = *exchange.core.key();
-        for (peer, link) in &mut self.links {
-            link.open(id, &key);
-            self.ready.insert(*peer);
-        }
-        self.spread_ready(id);
+        self.exchange_mut(id).want(blocks)?;
+        self.reach_out(id);
         Ok(())
+    }
+
+    /// Asks all peers for the newest head of a core, now and whenever there is a newer one; for no blocks.
+    pub fn follow(&mut self, id: CoreId) -> Result<(), StoreError> {
+        self.exchange_mut(id).follow()?;
+        self.reach_out(id);
+        Ok(())
+    }
+
+    /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
+    /// for no blocks; [`Event::Sought`] has the answer then.
+    pub fn seek(&mut self, id: CoreId, bytes: u64) -> Result<Position, StoreError> {
+        let position = self.core(id).position(bytes)?;
+        if matches!(position, Position::Below { .. }) {
+            self.exchange_mut(id).seek(bytes)?;
+            self.reach_out(id);
+        }
+        Ok(position)
+    }
+
+    /// Forgets blocks that are held here, and wants them no more; staged until the next commit. They stay part of the
+    /// core.
+    pub fn clear(&mut self, id: CoreId, blocks: Range<u64>) {
+        self.exchange_mut(id).clear(blocks);
+        self.staged.insert(id);
     }
 
     /// Asks for nothing more of a core; it is still served.
@@ -445,9 +498,10 @@ impl Replicator {
         let discovery_key = link::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
-        match core {
-            Some(core) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            // Unknown here, or a second channel for the same core, which would wait for ever.
+        match (core, discovery_key) {
+            (Some(core), _) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
+            (None, Some(discovery_key)) => link.miss(protocol, discovery_key),
+            // No core's, or a second channel for the same core, which would wait for ever.
             _ => link.mux.reject(protocol, id),
         }
         Ok(())
@@ -504,8 +558,41 @@ impl Replicator {
     fn add(&mut self, core: Core) -> CoreId {
         let id = CoreId(self.exchanges.len() as u32);
         self.by_key.insert(*core.discovery_key(), id);
+        for (peer, link) in &mut self.links {
+            if link.make_up(id, core.key(), core.discovery_key()) {
+                self.ready.insert(*peer);
+            }
+        }
         self.exchanges.push(Exchange::new(core));
         id
+    }
+
+    fn sign_with(&mut self, id: CoreId, signer: KeyPair) -> CoreId {
+        self.exchange_mut(id).core.sign_with(signer);
+        self.stage_if_changed(id);
+        id
+    }
+
+    fn stage_if_changed(&mut self, id: CoreId) {
+        if self.core(id).is_staged() {
+            self.staged.insert(id);
+        }
+    }
+
+    fn add_staged(&mut self, core: Core) -> CoreId {
+        let id = self.add(core);
+        self.staged.insert(id);
+        id
+    }
+
+    /// Opens the core's channel to every peer, since there is something to ask for.
+    fn reach_out(&mut self, id: CoreId) {
+        let key = *self.core(id).key();
+        for (peer, link) in &mut self.links {
+            link.open(id, &key);
+            self.ready.insert(*peer);
+        }
+        self.spread_ready(id);
     }
 
     fn exchange_mut(&mut self, id: CoreId) -> &mut Exchange {
@@ -526,6 +613,7 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
+            ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));

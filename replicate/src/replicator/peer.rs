@@ -74,8 +74,8 @@ pub(super) struct Peer {
 /// News for a peer, merged while they wait, so that a peer which reads slowly costs no more than one which reads.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Blocks that are no longer part of the core; told first.
-    pub(super) dropped: Option<Range<u64>>,
+    /// Blocks that we hold no more; told first.
+    pub(super) dropped: Ranges,
     /// Blocks that we hold now.
     pub(super) gained: Ranges,
     /// Whether our head, or whether we download, has changed; told last.
@@ -86,13 +86,12 @@ impl News {
     /// Says that blocks are gone.
     pub(super) fn drop(&mut self, run: Range<u64>) {
         self.gained.remove(run.clone());
-        let before = self.dropped.take().unwrap_or(run.clone());
-        self.dropped = Some(before.start.min(run.start)..before.end.max(run.end));
+        self.dropped.add(run);
     }
 
     /// Returns the next piece of news about blocks.
     pub(super) fn next_range(&mut self) -> Option<Message> {
-        let dropped = self.dropped.take().map(|run| (true, run));
+        let dropped = self.dropped.pop_first().map(|run| (true, run));
         let (drop, run) = dropped.or_else(|| self.gained.pop_first().map(|run| (false, run)))?;
         Some(Message::Range(RangeMessage { drop, start: run.start, length: run.end - run.start }))
     }

@@ -1,8 +1,10 @@
 //! Which blocks a peer says it holds: memory follows what it sent, never a number it claims.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::ranges::Ranges;
+use crate::core::page::{PAGE_BITS, PAGE_WORDS, Words, each_word, find, pages, place, within};
 
 /// A peer's blocks: a contiguous head, long runs, and pages of single bits.
 #[derive(Debug, Default)]
@@ -10,10 +12,8 @@ pub(super) struct RemoteBlocks {
     contiguous: u64,
     /// Runs longer than a page.
     runs: Ranges,
-    pages: BTreeMap<u64, Box<Page>>,
+    pages: BTreeMap<u64, Box<Words>>,
 }
-
-type Page = [u64; PAGE_WORDS];
 
 impl RemoteBlocks {
     /// Returns the length of the head the peer holds whole.
@@ -48,7 +48,7 @@ impl RemoteBlocks {
     pub(super) fn set(&mut self, start: u64, end: u64, held: bool) {
         match held {
             true if start <= self.contiguous => self.contiguous = self.contiguous.max(end),
-            true if end - start <= PAGE_BITS => self.set_bits(start, end),
+            true if end - start <= PAGE_BITS => self.set_bits(start..end),
             true if self.runs.runs() < RUNS_MAX => self.runs.add(start..end),
             true => {}
             false => self.drop_range(start, end),
@@ -59,10 +59,9 @@ impl RemoteBlocks {
     pub(super) fn set_words(&mut self, start: u64, length: u64, words: impl Iterator<Item = u32>) {
         self.drop_range(start, start + length);
         for (i, word) in words.enumerate().filter(|(_, word)| *word != 0) {
-            let first = start + i as u64 * 32;
-            if let Some(page) = self.page(first / PAGE_BITS) {
-                let bit = first % PAGE_BITS;
-                page[(bit / 64) as usize] |= u64::from(word) << (bit % 64);
+            let (number, bit) = place(start + i as u64 * 32);
+            if let Some(page) = self.page(number) {
+                page[bit / 64] |= u64::from(word) << (bit % 64);
             }
         }
     }
@@ -83,8 +82,8 @@ impl RemoteBlocks {
             self.runs.pop_last();
         }
         let (first, last) = (start / PAGE_BITS, (end - 1) / PAGE_BITS);
-        self.clear_bits(first, start, end);
-        self.clear_bits(last, start, end);
+        self.clear_bits(first, &(start..end));
+        self.clear_bits(last, &(start..end));
         // What lies between was dropped whole, so each page is visited once in its life.
         while let Some(number) = self.pages.range(first..=last).map(|page| *page.0).find(|n| *n != first && *n != last)
         {
@@ -92,23 +91,23 @@ impl RemoteBlocks {
         }
     }
 
-    fn clear_bits(&mut self, number: u64, start: u64, end: u64) {
+    fn clear_bits(&mut self, number: u64, run: &Range<u64>) {
         let Some(page) = self.pages.get_mut(&number) else { return };
-        for_words(number, start, end, |word, mask| page[word] &= !mask);
+        each_word(within(number, run), page, |word, mask| *word &= !mask);
         if page.iter().all(|word| *word == 0) {
             self.pages.remove(&number);
         }
     }
 
-    fn set_bits(&mut self, start: u64, end: u64) {
-        for number in start / PAGE_BITS..=end.saturating_sub(1) / PAGE_BITS {
+    fn set_bits(&mut self, run: Range<u64>) {
+        for (number, bits) in pages(run) {
             if let Some(page) = self.page(number) {
-                for_words(number, start, end, |word, mask| page[word] |= mask);
+                each_word(bits, page, |word, mask| *word |= mask);
             }
         }
     }
 
-    fn page(&mut self, number: u64) -> Option<&mut Box<Page>> {
+    fn page(&mut self, number: u64) -> Option<&mut Words> {
         if self.pages.len() >= PAGES_MAX && !self.pages.contains_key(&number) {
             return None;
         }
@@ -116,8 +115,8 @@ impl RemoteBlocks {
     }
 
     fn bit(&self, index: u64) -> bool {
-        let bit = index % PAGE_BITS;
-        self.pages.get(&(index / PAGE_BITS)).is_some_and(|page| page[(bit / 64) as usize] >> (bit % 64) & 1 == 1)
+        let (number, bit) = place(index);
+        self.pages.get(&number).is_some_and(|page| page[bit / 64] >> (bit % 64) & 1 == 1)
     }
 
     fn next_bit(&self, from: u64, before: u64) -> Option<u64> {
@@ -127,32 +126,11 @@ impl RemoteBlocks {
         }
         self.pages.range(from / PAGE_BITS..=last).find_map(|(number, page)| {
             let base = number * PAGE_BITS;
-            let skip = from.saturating_sub(base);
-            let first = (skip / 64) as usize;
-            page.iter().enumerate().skip(first).find_map(|(i, word)| {
-                let word = if i == first { word & (u64::MAX << (skip % 64)) } else { *word };
-                (word != 0).then(|| base + i as u64 * 64 + u64::from(word.trailing_zeros()))
-            })
+            find(page, from.saturating_sub(base) as usize, 0).map(|bit| base + bit)
         })
     }
 }
 
-/// Calls `f` with every word of a page that `start..end` touches, and the mask of the bits inside.
-fn for_words(number: u64, start: u64, end: u64, mut f: impl FnMut(usize, u64)) {
-    let base = number * PAGE_BITS;
-    let (from, to) = (start.saturating_sub(base), end.saturating_sub(base).min(PAGE_BITS));
-    let mut bit = from;
-    while bit < to {
-        let upto = (bit / 64 * 64 + 64).min(to);
-        let width = upto - bit;
-        let mask = if width == 64 { u64::MAX } else { ((1 << width) - 1) << (bit % 64) };
-        f((bit / 64) as usize, mask);
-        bit = upto;
-    }
-}
-
-const PAGE_WORDS: usize = 512;
-const PAGE_BITS: u64 = PAGE_WORDS as u64 * 64;
 /// Most pages kept for one peer and core (4 MiB): 33 million blocks in holes; a peer beyond that is
 /// asked only for what it holds contiguously or in long runs.
 const PAGES_MAX: usize = 1024;

@@ -95,6 +95,9 @@ impl Core {
         if let Some(length) = changes.truncate {
             self.truncate(length);
         }
+        for blocks in changes.clear {
+            self.blocks.extract_if(blocks, |_, _| true).for_each(drop);
+        }
         self.info = changes.info.or(self.info.take());
         self.head = changes.head.or(self.head.take());
         self.nodes.extend(changes.nodes.into_iter().map(|node| (node.index, node)));

@@ -3,6 +3,8 @@
 //! A store is asked by core and index, and changed by whole batches: all of a [`Batch`] is there or none of it.
 //! It neither verifies nor interprets anything; what a head or an info row means is the core's affair.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use anypath_wire::DiscoveryKey;
@@ -61,6 +63,8 @@ pub struct CoreChanges {
     /// Before all else: drop the blocks from this one on, and every node that is not wholly below its leaf.
     /// The bitfield is left alone: its pages come with the batch.
     pub truncate: Option<u64>,
+    /// After a truncation and before the rest: forget these blocks. Nodes and bitfield are left alone.
+    pub clear: Vec<Range<u64>>,
     /// Tree nodes.
     pub nodes: Vec<Node>,
     /// Blocks by index, each of at most 4 GiB - 1.
@@ -77,6 +81,7 @@ impl CoreChanges {
             info: None,
             head: None,
             truncate: None,
+            clear: Vec::new(),
             nodes: Vec::new(),
             blocks: Vec::new(),
             bitfield: Vec::new(),

@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::fault::Fault;
 use crate::store::StoreError;
@@ -23,7 +24,7 @@ impl Folder {
         let fault = |error: io::Error| Fault::from(error).at(path);
         create(path).map_err(fault)?;
         let mut lock = open_file(&path.join("lock")).map_err(fault)?;
-        match lock.try_lock() {
+        match take_hold(&lock) {
             // Only for the message others get: a full disk is no reason not to read what is there.
             Ok(()) => drop(write_pid(&mut lock)),
             Err(TryLockError::WouldBlock) => {
@@ -128,6 +129,19 @@ fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Locks the file, with some patience: who held it may be just ending, or starting a program, which for an instant holds
+/// everything its parent held.
+#[expect(clippy::disallowed_methods, reason = "opening a store is not a step of the protocol and may wait")]
+fn take_hold(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..HOLD_TRIES_MAX {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    lock.try_lock()
+}
+
 fn create(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -150,3 +164,7 @@ fn read_pid(lock: &mut File) -> Option<u32> {
 
 /// Bytes of a process id in text: more in the lock file is not ours.
 const PID_BYTES_MAX: u64 = 16;
+
+/// How often the lock is tried before its holder counts as running, and the pause between: half a second together.
+const HOLD_TRIES_MAX: u32 = 25;
+const HOLD_PAUSE: Duration = Duration::from_millis(20);

@@ -8,8 +8,9 @@
 //!    records       uint count, then name (string), flag (0 removed, 1 set), value (buffer)
 //!    cores         uint count, then each core:
 //!      32  discovery key
-//!      1   flags   1 info, 2 head, 4 truncate
+//!      1   flags   1 info, 2 head, 4 truncate, 8 clear
 //!          info, head (buffers), truncate (8), as flagged
+//!          clear, as flagged: uint count, then start (8), end (8)
 //!          nodes   buffer of 48 bytes each: index (8), size (8), hash (32)
 //!          runs    uint count, then first (8), offset (8), lengths (buffer of 4 bytes each)
 //!          pages   uint count, then number (8), page (buffer without trailing zeros)
@@ -57,9 +58,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Placed, DecodeError> {
 fn encode_core(changes: &CoreChanges, runs: &[Run], out: &mut Vec<u8>) {
     out.raw(&changes.core.0);
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-    out.push(flag(changes.info.is_some(), 1) | flag(changes.head.is_some(), 2) | flag(changes.truncate.is_some(), 4));
+    out.push(
+        flag(changes.info.is_some(), 1)
+            | flag(changes.head.is_some(), 2)
+            | flag(changes.truncate.is_some(), 4)
+            | flag(!changes.clear.is_empty(), 8),
+    );
     changes.info.iter().chain(&changes.head).for_each(|row| out.buffer(row));
     changes.truncate.iter().for_each(|length| out.uint64(*length));
+    if !changes.clear.is_empty() {
+        out.uint(changes.clear.len() as u64);
+        changes.clear.iter().flat_map(|blocks| [blocks.start, blocks.end]).for_each(|index| out.uint64(index));
+    }
     out.uint((changes.nodes.len() * NODE_BYTES) as u64);
     for node in &changes.nodes {
         out.uint64(node.index);
@@ -91,6 +101,9 @@ fn decode_core(from: &mut Decoder<'_>) -> Result<(CoreChanges, Vec<Run>), Decode
     }
     if flags & 4 != 0 {
         changes.truncate = Some(from.uint64()?);
+    }
+    if flags & 8 != 0 {
+        changes.clear = many(from, |from| Ok(from.uint64()?..from.uint64()?))?;
     }
     let (nodes, _) = from.buffer()?.as_chunks::<NODE_BYTES>();
     changes.nodes = nodes.iter().map(|node| decode_node(node)).collect::<Result<_, _>>()?;
@@ -137,6 +150,7 @@ mod tests {
             info: Some(vec![]),
             head: Some(vec![1; 300]),
             truncate: Some(u64::MAX),
+            clear: vec![3..9, 1 << 50..1 << 51],
             nodes: vec![
                 Node { index: u64::MAX - 1, size: 3, hash: [9; 32] },
                 Node { index: 1, size: 0, hash: [8; 32] },

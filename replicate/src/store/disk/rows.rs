@@ -195,6 +195,9 @@ impl<'t> CoreTables<'t> {
             nodes::truncate(&mut self.nodes, core, length)?;
             dropped = extents::carve(&mut self.extents, core, length, u64::MAX)?;
         }
+        for blocks in &changes.clear {
+            dropped.append(&mut extents::carve(&mut self.extents, core, blocks.start, blocks.end)?);
+        }
         if let Some(info) = changes.info {
             self.infos.insert(core, &info[..])?;
         }

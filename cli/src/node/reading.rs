@@ -1,0 +1,130 @@
+//! What can be read of a drive at once, and what must be fetched first: looks at the replicator, waits for nothing.
+
+use std::ops::Range;
+
+use anypath_replicate::bee::Need;
+use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
+use anypath_replicate::replicator::{CoreId, Replicator};
+use bytes::Bytes;
+
+use crate::folder::drive::{Entry, Kind, Version};
+
+/// How things stand with a drive's core.
+pub(super) struct State {
+    pub(super) version: Version,
+    /// Peers that said what they have.
+    pub(super) synced: usize,
+    /// Whether we have the newest head that any of them has.
+    pub(super) current: bool,
+}
+
+impl State {
+    pub(super) fn of(replicator: &Replicator, db: CoreId) -> Self {
+        let core = replicator.core(db);
+        let version = Version { length: core.length(), fork: core.fork() };
+        let remotes: Vec<_> = replicator.remotes(db).filter(|remote| remote.synced && !remote.paused).collect();
+        let ours = (version.fork, version.length);
+        let current = remotes.iter().all(|remote| (remote.fork, remote.length) <= ours);
+        Self { version, synced: remotes.len(), current: current && !remotes.is_empty() && version.length > 0 }
+    }
+}
+
+/// A part of a file's contents.
+pub(super) enum Filled {
+    /// Blocks in order.
+    Blocks(Vec<Bytes>),
+    /// Blocks to fetch, of which the first is not held.
+    Missing(Vec<u64>),
+    /// All were read.
+    End,
+    /// Blocks that no peer has or will have.
+    Never,
+}
+
+/// Reads up to [`AHEAD_BYTES`] that are held.
+pub(super) fn fill(reader: &mut BlobReader, replicator: &Replicator, blobs: CoreId) -> Result<Filled, BlobError> {
+    let core = replicator.core(blobs);
+    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    while bytes < AHEAD_BYTES {
+        match reader.next(core)? {
+            Need::Ready(Some(block)) => {
+                bytes += block.len();
+                blocks.push(block);
+            }
+            Need::Ready(None) if blocks.is_empty() => return Ok(Filled::End),
+            Need::Missing(missing) if blocks.is_empty() => return Ok(lacking(missing, replicator, blobs)),
+            Need::Ready(None) | Need::Missing(_) => break,
+        }
+    }
+    Ok(Filled::Blocks(blocks))
+}
+
+/// Blocks beyond a length that every peer agrees on will never come.
+fn lacking(missing: Vec<u64>, replicator: &Replicator, blobs: CoreId) -> Filled {
+    let core = replicator.core(blobs);
+    let beyond = missing.first().is_some_and(|first| *first >= core.length());
+    let mut synced = replicator.remotes(blobs).filter(|remote| remote.synced).peekable();
+    let settled = core.writable() || synced.peek().is_some() && synced.all(|remote| remote.length <= core.length());
+    if beyond && settled { Filled::Never } else { Filled::Missing(missing) }
+}
+
+/// Takes up to `limit` entries that are held; what is missing is named when there is nothing more to take.
+pub(super) fn take(
+    files: &mut Files,
+    replicator: &Replicator,
+    db: CoreId,
+    limit: usize,
+) -> Result<(Vec<Entry>, Vec<u64>), DriveError> {
+    let mut taken = Vec::new();
+    while taken.len() < limit {
+        match files.next(replicator.core(db)) {
+            Ok(Need::Ready(Some(file))) => taken.push(entry(file)),
+            Ok(Need::Ready(None)) => break,
+            Ok(Need::Missing(blocks)) => return Ok((taken, blocks)),
+            Err(DriveError::Name { seq, path } | DriveError::Entry { seq, path }) => {
+                taken.push(Entry { name: path, seq, kind: Kind::Unreadable });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((taken, Vec::new()))
+}
+
+/// Returns about how many bytes of a blob are here.
+pub(super) fn held(replicator: &Replicator, blobs: CoreId, blob: &BlobId) -> u64 {
+    let blocks = blob.blocks();
+    share(blob.byte_length, held_blocks(replicator, blobs, blocks.clone()), blocks.end - blocks.start)
+}
+
+/// Returns about how many bytes of a core are here, and how many it has.
+pub(super) fn held_of_all(replicator: &Replicator, core: CoreId) -> (u64, u64) {
+    let (length, bytes) = (replicator.core(core).length(), replicator.core(core).byte_length());
+    (share(bytes, held_blocks(replicator, core, 0..length), length), bytes)
+}
+
+/// Counts the held blocks of a range run by run, so that a range that a stranger claims costs what is held of it.
+fn held_blocks(replicator: &Replicator, core: CoreId, range: Range<u64>) -> u64 {
+    let bitfield = replicator.core(core).bitfield();
+    let (mut at, mut held) = (range.start, 0);
+    while let Some(start) = bitfield.next_set(at).filter(|start| *start < range.end) {
+        at = bitfield.next_unset(start).min(range.end);
+        held += at - start;
+    }
+    held
+}
+
+fn share(bytes: u64, part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(part) / u128::from(whole.max(1))).unwrap_or(bytes)
+}
+
+fn entry(file: drive::File) -> Entry {
+    let drive::File { path, seq, entry } = file;
+    let kind = match entry.linkname {
+        Some(target) => Kind::Symlink(target),
+        None => Kind::File { blob: entry.blob.unwrap_or_default(), executable: entry.executable },
+    };
+    Entry { name: path, seq, kind }
+}
+
+/// How much of a file is read in one go, in bytes.
+const AHEAD_BYTES: usize = 1 << 20;

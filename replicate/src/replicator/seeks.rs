@@ -1,0 +1,113 @@
+//! Looking for byte positions: tree nodes are asked for until the block is known, and no blocks.
+//!
+//! Source: npm hypercore 11.37, `lib/replicator.js` (`_requestSeek`).
+
+use std::collections::BTreeMap;
+
+use super::PeerId;
+use super::exchange::{Exchange, ExchangeEvent, Head};
+use super::peer::{Peer, Pending};
+use crate::core::{Position, flat_tree};
+use crate::store::StoreError;
+use crate::{HashRequest, Request, SeekRequest};
+
+/// Byte positions that are looked for.
+#[derive(Debug, Default)]
+pub(super) struct Seeks(BTreeMap<u64, Asked>);
+
+/// Who is asked for a position.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The peer whose answer is missing.
+    now: Option<PeerId>,
+    /// The peer that took too long last.
+    slow: Option<PeerId>,
+}
+
+impl Seeks {
+    /// Returns whether nothing is looked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lets anybody be asked for a position for which a peer was.
+    pub(super) fn give_back(&mut self, bytes: u64, id: PeerId) {
+        if let Some(asked) = self.0.get_mut(&bytes) {
+            asked.now.take_if(|now| *now == id);
+        }
+    }
+
+    /// Asks others first for a position, since a peer takes too long.
+    pub(super) fn avoid(&mut self, bytes: u64, id: PeerId) {
+        if let Some(asked) = self.0.get_mut(&bytes) {
+            asked.slow = Some(id);
+        }
+    }
+
+    /// Forgets who was asked.
+    pub(super) fn ask_anew(&mut self) {
+        self.0.values_mut().for_each(|asked| *asked = Asked::default());
+    }
+}
+
+impl Exchange {
+    /// Looks for a byte position.
+    pub(super) fn seek(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.begin(|exchange| {
+            exchange.seeks.0.entry(bytes).or_default();
+        })
+    }
+
+    /// Asks a peer for what is missing of the positions for which nobody is asked.
+    pub(super) fn ask_seeks(&mut self, id: PeerId) -> Result<(), StoreError> {
+        if self.seeks.is_empty() {
+            return Ok(());
+        }
+        let others = self.peers.iter().any(|(other, peer)| *other != id && peer.answers());
+        let open = |asked: &Asked| asked.now.is_none() && !(others && asked.slow == Some(id));
+        let open: Vec<u64> = self.seeks.0.iter().filter(|(_, asked)| open(asked)).map(|(bytes, _)| *bytes).collect();
+        for bytes in open {
+            if let Position::Below { node } = self.core.position(bytes)? {
+                self.ask_seek(id, bytes, node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the path of a leaf below `node`, of which the peer holds all nodes, and for those on the way to `bytes`.
+    fn ask_seek(&mut self, id: PeerId, bytes: u64, node: u64) {
+        let head = Head::of(&self.core);
+        let same_fork = |peer: &&mut Peer| peer.remote.fork == head.fork;
+        let Some(peer) = self.peers.get_mut(&id).filter(same_fork) else { return };
+        let (first, last) = (flat_tree::first_leaf(node) / 2, flat_tree::last_leaf(node) / 2);
+        let end = peer.valid_length(head).min(last + 1);
+        let Some(leaf) = peer.blocks.next(first).filter(|leaf| *leaf < end) else {
+            return self.ask_region(id, first);
+        };
+        let hash = HashRequest { index: 2 * leaf, nodes: flat_tree::depth(node).into() };
+        let seek = SeekRequest { bytes, padding: 0 };
+        let request = Request { hash: Some(hash), seek: Some(seek), ..Request::default() };
+        peer.ask(Pending::new(head.fork, request));
+        self.seeks.0.insert(bytes, Asked { now: Some(id), slow: None });
+        self.mark_ready(id);
+    }
+
+    /// Tells of the positions that are known now.
+    pub(super) fn find_sought(&mut self) -> Result<(), StoreError> {
+        if self.seeks.is_empty() {
+            return Ok(());
+        }
+        let sought: Vec<u64> = self.seeks.0.keys().copied().collect();
+        for bytes in sought {
+            let at = self.core.position(bytes)?;
+            if !matches!(at, Position::Below { .. }) {
+                self.seeks.0.remove(&bytes);
+                self.events.push_back(ExchangeEvent::Sought { bytes, at });
+            }
+        }
+        if !self.downloading() {
+            self.tell_all_sync();
+        }
+        Ok(())
+    }
+}
