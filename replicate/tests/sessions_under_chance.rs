@@ -7,7 +7,6 @@
     reason = "the long run is asked for by the environment; a goal is a range, one or more"
 )]
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::disallowed_methods, reason = "the length of a run comes from the environment")]
 
 use std::collections::VecDeque;
 use std::ops::Range;
