@@ -65,7 +65,8 @@ impl World {
         let key = *nodes[0].core().key();
         for _ in 0..1 + chance.below(3) {
             let full = chance.below(2) == 0;
-            let goals = if full { vec![0..u64::MAX] } else { (0..3).map(|_| chance.range(60)).collect() };
+            let goals =
+                if full { std::iter::once(0..u64::MAX).collect() } else { (0..3).map(|_| chance.range(60)).collect() };
             nodes.push(Node::reader(&key, goals));
         }
         Self { seed, chance, nodes, lines: Vec::new() }

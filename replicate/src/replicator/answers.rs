@@ -94,8 +94,9 @@ impl Exchange {
 
     /// Verifies an answer and stages what it brings; returns whether it was good.
     fn accept(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<bool, ExchangeError> {
+        let hashed = proof.hash.is_some() || pending.request.hash.is_none();
         match self.core.accept(proof, &pending.request) {
-            Ok(_) if !self.is_satisfied(&pending.request) => {
+            Ok(_) if !hashed || !self.is_satisfied(&pending.request) => {
                 self.handle_no_answer(id, pending)?;
                 Ok(true)
             }
