@@ -10,6 +10,15 @@ use anypath_wire::{KeyPair, PublicKey};
 use bytes::Bytes;
 
 #[test]
+fn a_block_that_no_frame_could_carry_is_not_appended() {
+    let mut core = writer(single());
+    let block = Bytes::from(vec![0; (15 << 20) + 1]);
+    let outcome = core.append(&[Bytes::new(), block.clone()]);
+    assert!(matches!(outcome, Err(AppendError::BlockTooLarge { bytes, .. }) if bytes == block.len()));
+    assert_eq!((core.length(), core.append(&[block.slice(1..)]).unwrap()), (0, 1));
+}
+
+#[test]
 fn the_manifest_is_learnt_with_the_first_upgrade_and_asked_for_alone() {
     let mut writer = writer(single());
     let alone = Request { manifest: true, ..Request::default() };

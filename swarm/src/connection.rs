@@ -175,7 +175,7 @@ async fn read(
             }
         }
         if !messages.is_empty() {
-            engine.send(Job::Frames(peer, messages)).await?;
+            engine.send_frames(peer, messages).await?;
         }
         buffer.reserve(READ_BYTES);
         if reader.read_buf(&mut buffer).await? == 0 {

@@ -1,6 +1,7 @@
 //! The thread that owns the replicator: takes frames and calls, commits, hands out frames.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use anypath_replicate::store::StoreError;
 use anypath_wire::Handshake;
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::committer::Committer;
@@ -38,7 +39,7 @@ pub(crate) enum Job {
         id: oneshot::Sender<PeerId>,
     },
     /// Decrypted frames have arrived.
-    Frames(PeerId, Vec<Bytes>),
+    Frames(PeerId, Vec<Bytes>, OwnedSemaphorePermit),
     /// A frame was written; its buffer comes back.
     Written(PeerId, Vec<u8>),
     /// Some seconds have passed on a connection.
@@ -58,6 +59,8 @@ pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct EngineHandle {
     jobs: mpsc::Sender<Job>,
+    /// Room for frames that wait, in KiB.
+    room: Arc<Semaphore>,
     pub(crate) events: broadcast::Sender<Event>,
 }
 
@@ -78,12 +81,21 @@ impl EngineHandle {
             events: events.clone(),
         };
         let thread = thread::Builder::new().name("anypath-engine".into()).spawn(move || engine.run(queue))?;
-        Ok((Self { jobs, events }, thread))
+        let room = Arc::new(Semaphore::new(JOBS_BYTES_MAX >> 10));
+        Ok((Self { jobs, room, events }, thread))
     }
 
     /// Hands in a job; waits while the engine is behind.
     pub(crate) async fn send(&self, job: Job) -> Result<(), Stopped> {
         self.jobs.send(job).await.map_err(|_| Stopped::new())
+    }
+
+    /// Hands in frames that have arrived; waits while too many wait already.
+    pub(crate) async fn send_frames(&self, peer: PeerId, frames: Vec<Bytes>) -> Result<(), Stopped> {
+        let bytes: usize = frames.iter().map(Bytes::len).sum();
+        let needed = (bytes.min(JOBS_BYTES_MAX) >> 10) as u32 + 1;
+        let room = self.room.clone().acquire_many_owned(needed.min((JOBS_BYTES_MAX >> 10) as u32)).await;
+        self.send(Job::Frames(peer, frames, room.map_err(|_| Stopped::new())?)).await
     }
 
     /// Runs `f` on the engine and returns what it returned.
@@ -194,7 +206,7 @@ impl Engine {
                     self.disconnect(peer)?;
                 }
             }
-            Job::Frames(peer, frames) => {
+            Job::Frames(peer, frames, _room) => {
                 for frame in frames {
                     if let Err(error) = self.replicator.handle_frame(peer, frame) {
                         return self.fail(peer, error);
@@ -310,8 +322,10 @@ impl Engine {
     }
 }
 
-/// Jobs that may wait: with 256 KiB of frames in each, 16 MiB.
+/// Jobs that may wait; most bring what was read at once, up to 256 KiB.
 const JOBS_MAX: usize = 64;
+/// Bytes of frames that may wait, whatever their sizes; at least one frame of the largest size fits.
+const JOBS_BYTES_MAX: usize = 32 << 20;
 /// Events a subscriber may be behind before it misses some and has to look for itself.
 const EVENTS_MAX: usize = 4096;
 /// Frames handed to a connection and not yet written: enough to keep a socket busy, few enough to stay fair.

@@ -52,6 +52,9 @@ impl Core {
         let (mut tree, mut nodes) = (self.tree.clone(), Vec::with_capacity(2 * blocks.len()));
         let prologue = self.prologue().filter(|prologue| prologue.length > self.length());
         for block in blocks {
+            if block.len() > BLOCK_BYTES_MAX {
+                return Err(AppendError::BlockTooLarge { bytes: block.len(), bytes_max: BLOCK_BYTES_MAX });
+            }
             tree.append(block, &mut nodes).map_err(|_| AppendError::TooLarge)?;
             if let Some(prologue) = prologue
                 && tree.length == prologue.length
@@ -136,3 +139,6 @@ impl AppendBlocks for Core {
         self.append(blocks)
     }
 }
+
+/// Longest block that may be appended, in bytes: with its proof it must fit into a frame of 16 MiB.
+const BLOCK_BYTES_MAX: usize = 15 << 20;

@@ -92,6 +92,14 @@ pub enum AppendError {
         /// The fork wanted.
         wanted: u64,
     },
+    /// A block that no frame could carry to a peer.
+    #[error("a block of {bytes} bytes is too large: cut it into blocks of at most {bytes_max}")]
+    BlockTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
     /// More blocks or bytes than can be counted.
     #[error("the core would be larger than 2^53 blocks or bytes")]
     TooLarge,

@@ -15,6 +15,7 @@ use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
 use super::seeks::Seeks;
+use super::wants::REGIONS_MAX;
 use crate::core::{Bitfield, Core, Position};
 use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
 use crate::store::StoreError;
@@ -355,7 +356,5 @@ fn checked_end(start: u64, length: u64) -> Result<u64, Misbehaviour> {
 
 /// Most requests a peer may have waiting for one core; the reference has at most 512 in flight.
 pub(super) const REQUESTS_MAX: usize = 16_384;
-/// Most questions about regions that may wait for one peer and core; the reference keeps as many regions.
-pub(super) const REGIONS_MAX: usize = 512;
 /// Most requests of a peer that nobody could answer, as in the reference.
 pub(super) const INVALID_REQUESTS_MAX: u32 = 64;

@@ -1,8 +1,9 @@
 //! Answering: every request is answered or kept, none is dropped.
 
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REGIONS_MAX, REQUESTS_MAX};
+use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REQUESTS_MAX};
 use super::peer::Asked;
+use super::wants::REGIONS_MAX;
 use crate::Proof;
 use crate::core::ProveError;
 use crate::messages::{Bitfield, DataMessage, Message, Range};

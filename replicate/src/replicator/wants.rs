@@ -42,7 +42,7 @@ const REGION_MIN: u64 = 32;
 /// Largest region, in blocks; also what this side asks for.
 pub(super) const REGION_MAX: u64 = 1 << 21;
 /// Most regions kept for one peer and core; the reference gives up at the same number.
-const REGIONS_MAX: usize = 512;
+pub(super) const REGIONS_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests {
