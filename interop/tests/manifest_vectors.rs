@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use anypath_interop::vectors::{fixed, unhex};
 use anypath_replicate::core::{Manifest, Prologue, Signer};
-use anypath_wire::{Decoder, KeyPair, PublicKey, namespace};
+use anypath_replicate::messages::capability;
+use anypath_wire::{Decoder, KeyPair, PublicKey, Role, namespace};
 
 #[test]
 fn manifests_encode_to_the_same_bytes_and_keys() {
@@ -62,10 +63,26 @@ fn pairs_and_namespaces_are_the_same() {
         assert_eq!(pair.public().0, fixed(&vector["publicKey"]));
         assert_eq!(pair.public().discovery_key().0, fixed(&vector["discoveryKeyOfPublicKey"]));
     }
-    let names = ["TREE", "REPLICATE_INITIATOR", "REPLICATE_RESPONDER", "MANIFEST", "DEFAULT_NAMESPACE"];
+    let names =
+        ["TREE", "REPLICATE_INITIATOR", "REPLICATE_RESPONDER", "MANIFEST", "DEFAULT_NAMESPACE", "DEFAULT_ENCRYPTION"];
     for (index, name) in (0..).zip(names) {
         assert_eq!(namespace("hypercore", index), fixed(&vectors["namespaces"]["hypercore"][name]), "{name}");
     }
+    for (name, field) in
+        [("corestore", "corestore"), ("hyperdrive", "hyperdrive"), ("hyperswarm/secret-stream", "secretStream")]
+    {
+        for (index, value) in (0..).zip(vectors["namespaces"][field].as_array().unwrap()) {
+            assert_eq!(namespace(name, index), fixed(value), "{name} {index}");
+        }
+    }
+}
+
+#[test]
+fn the_capability_is_the_same() {
+    let vector = &vectors()["capability"];
+    let (hash, key) = (fixed(&vector["handshakeHash"]), PublicKey(fixed(&vector["key"])));
+    assert_eq!(capability(&hash, Role::Initiator, &key), fixed::<32>(&vector["initiator"]));
+    assert_eq!(capability(&hash, Role::Responder, &key), fixed::<32>(&vector["responder"]));
 }
 
 fn manifest(value: &Value) -> Manifest {
