@@ -16,6 +16,12 @@ fn integers() {
         assert_eq!(encode(|out| out.uint(value)), bytes);
         assert_eq!(Decoder::new(&bytes).uint(), Ok(value));
     }
+    // Signed integers have no name here; they are unsigned ones that alternate: 0, -1, 1, -2.
+    for (value, bytes) in cases("int") {
+        let value = value.as_i64().unwrap();
+        assert_eq!(encode(|out| out.uint(((value << 1) ^ (value >> 63)) as u64)), bytes);
+        assert_eq!(Decoder::new(&bytes).uint().map(|n| (n >> 1) as i64 ^ -((n & 1) as i64)), Ok(value));
+    }
     for (value, bytes) in cases("uint64") {
         let value = value.as_u64().unwrap();
         assert_eq!(encode(|out| out.uint64(value)), bytes);

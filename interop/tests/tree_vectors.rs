@@ -29,6 +29,21 @@ fn trees_of_every_length_are_the_same() {
     }
 }
 
+/// The oldest signatures are over 48 bytes: tree hash, length, fork. Nothing makes them any more.
+#[test]
+fn the_oldest_signatures_are_over_our_tree_hashes() {
+    let vectors = vectors();
+    let signer = PublicKey(fixed(&vectors["keyPair"]["publicKey"]));
+    for case in vectors["cases"].as_array().unwrap() {
+        let (length, legacy) = (case["length"].as_u64().unwrap(), &case["legacyNoHeader"]);
+        let mut core = v1();
+        append(&mut core, 0..length);
+        let signable = [&core.tree().hash()[..], &length.to_le_bytes(), &core.fork().to_le_bytes()].concat();
+        assert_eq!(signable, unhex(&legacy["signable"]));
+        assert!(signer.verify(&signable, &fixed(&legacy["signature"])), "{length}");
+    }
+}
+
 #[test]
 fn blocks_appended_one_by_one_or_together_give_the_same_nodes() {
     let cases = vectors();
