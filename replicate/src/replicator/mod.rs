@@ -76,7 +76,7 @@ pub enum FrameError {
     Send(#[from] mux::SendError),
     /// A core in our store cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// Our own store failed; every peer is affected, none is to blame.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -345,25 +345,28 @@ impl Replicator {
     /// # Errors
     /// If the store fails. What was staged is then of no use: the replicator must be dropped.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        let batch = self.begin_commit();
+        let batch = self.begin_commit()?;
         self.store.commit(batch)?;
         self.finish_commit()
     }
 
     /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
     ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    ///
     /// # Panics
     /// If the last commit begun is not finished.
-    pub fn begin_commit(&mut self) -> Batch {
+    pub fn begin_commit(&mut self) -> Result<Batch, StoreError> {
         assert!(self.committing.is_empty(), "one commit at a time");
         self.committing = std::mem::take(&mut self.staged);
         let mut batch = Batch::default();
         for id in &self.committing {
             let exchange = &mut self.exchanges[id.0 as usize];
             batch.cores.extend(exchange.core.take_changes());
-            exchange.hand_out();
+            exchange.hand_out()?;
         }
-        batch
+        Ok(batch)
     }
 
     /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
@@ -564,6 +567,15 @@ impl From<ExchangeError> for FrameError {
         match error {
             ExchangeError::Misbehaved(misbehaviour) => Self::Misbehaved(misbehaviour),
             ExchangeError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<OpenError> for FrameError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => Self::Store(error),
+            error => Self::Open(error),
         }
     }
 }
