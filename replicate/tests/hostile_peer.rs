@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use anypath_replicate::core::{Manifest, Signer};
+use anypath_replicate::core::{Core, Manifest, Signer};
 use anypath_replicate::messages::{self, Bitfield, DataMessage, Message, RequestMessage, SyncState, Want};
 use anypath_replicate::mux::{Channel, Event as MuxEvent, Misbehaviour as MuxMisbehaviour, Mux, MuxError, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, Misbehaviour, PeerId, Replicator};
@@ -161,17 +161,21 @@ fn lies_about_the_head_hide_nothing_and_cost_little() {
 }
 
 #[test]
-fn a_head_is_not_proven_before_it_is_committed() {
+fn a_head_is_not_proven_before_it_is_committed_but_the_one_before_it_is() {
     let mut scene = Scene::serving();
     let core = scene.copy;
+    let ask = |length| Request { upgrade: Some(UpgradeRequest { start: 0, length }), ..Request::default() };
     scene.victim.append(core, &[block(1)]).unwrap();
-    let ask = Request { upgrade: Some(UpgradeRequest { start: 0, length: 300 }), ..Request::default() };
-    scene.foe.send(&request(1, ask));
+    scene.foe.send(&request(1, ask(300)));
+    scene.foe.send(&request(2, ask(301)));
     scene.foe.deliver(&mut scene.victim).unwrap();
-    assert_eq!(scene.foe.read(&mut scene.victim), []);
-    scene.victim.commit().unwrap();
-    let told = scene.foe.read(&mut scene.victim);
-    assert!(told.iter().any(|message| matches!(message, Message::Data(_))), "{told:?}");
+    assert_eq!(scene.proven_lengths(), [300]);
+    let batch = scene.victim.begin_commit().unwrap();
+    scene.victim.append(core, &[block(2)]).unwrap();
+    assert!(scene.proven_lengths().is_empty());
+    scene.victim.store().clone().commit(batch).unwrap();
+    scene.victim.finish_commit().unwrap();
+    assert_eq!(scene.proven_lengths(), [301]);
 }
 
 #[test]
@@ -179,6 +183,24 @@ fn a_peer_that_takes_every_request_and_answers_none_is_passed_over() {
     let mut scene = Scene::new();
     scene.take_all_requests();
     scene.foe.read(&mut scene.victim);
+    for _ in 0..4 {
+        scene.victim.tick(scene.foe.id).unwrap();
+        scene.settle();
+    }
+    scene.check();
+}
+
+#[test]
+fn what_relies_on_an_answer_held_back_comes_from_others() {
+    let mut scene = Scene::new();
+    scene.take_all_requests();
+    for message in scene.foe.read(&mut scene.victim) {
+        let Message::Request(asked) = message else { continue };
+        if asked.request.block.is_some_and(|block| (1..3).contains(&block.index)) {
+            let proof = scene.writer.core(scene.source).prove(&asked.request).unwrap();
+            scene.attack(&[Message::Data(DataMessage { request: asked.id, proof })]).unwrap();
+        }
+    }
     for _ in 0..4 {
         scene.victim.tick(scene.foe.id).unwrap();
         scene.settle();
@@ -390,6 +412,19 @@ impl Scene {
         scene.foe.deliver(&mut scene.victim).unwrap();
         scene.foe.read(&mut scene.victim);
         scene
+    }
+
+    /// Returns the lengths of the heads that the victim proves to the foe now.
+    fn proven_lengths(&mut self) -> Vec<u64> {
+        let store = Arc::new(MemoryStore::default());
+        let told = self.foe.read(&mut self.victim).into_iter();
+        let proofs = told.filter_map(|message| if let Message::Data(data) = message { Some(data.proof) } else { None });
+        let length = |proof: Proof| {
+            let asked = Request { upgrade: Some(UpgradeRequest { start: 0, length: 0 }), ..Request::default() };
+            let mut core = Core::create(store.clone(), self.victim.core(self.copy).manifest().unwrap().clone(), None);
+            core.accept(proof, &asked).unwrap().length
+        };
+        proofs.map(length).collect()
     }
 
     /// Makes the victim ask the foe for all it lacks, before it can ask anybody else.

@@ -262,7 +262,7 @@ impl Node {
     fn commit(&mut self, wholly: bool) {
         match self.committing.take() {
             Some(batch) => self.store.commit(batch).unwrap(),
-            None if !wholly => return self.committing = Some(self.replicator.begin_commit()),
+            None if !wholly => return self.committing = Some(self.replicator.begin_commit().unwrap()),
             None => return self.replicator.commit().unwrap(),
         }
         self.replicator.finish_commit().unwrap();

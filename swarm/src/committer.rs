@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anypath_replicate::store::{Batch, Store, StoreError};
 use tokio::sync::mpsc::WeakSender;
@@ -12,16 +12,18 @@ use crate::engine::Job;
 
 /// The engine's end of the committing thread: one batch at a time.
 pub(crate) struct Committer {
-    batches: Sender<Batch>,
+    /// `None` once this is dropped, which ends the thread.
+    batches: Option<Sender<Batch>>,
     outcomes: Receiver<Result<(), StoreError>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Committer {
-    /// Starts the thread; it ends when this is dropped. `engine` is woken after each batch.
+    /// Starts the thread; dropping this waits until it has ended and let go of the store. `engine` is woken after each batch.
     pub(crate) fn start(store: Arc<dyn Store>, engine: WeakSender<Job>) -> io::Result<Self> {
         let (batches, work) = channel::<Batch>();
         let (done, outcomes) = channel();
-        thread::Builder::new().name("anypath-committer".into()).spawn(move || {
+        let thread = thread::Builder::new().name("anypath-committer".into()).spawn(move || {
             for batch in work {
                 let told = done.send(store.commit(batch));
                 // A full queue means that the engine is awake.
@@ -33,13 +35,13 @@ impl Committer {
                 }
             }
         })?;
-        Ok(Self { batches, outcomes })
+        Ok(Self { batches: Some(batches), outcomes, thread: Some(thread) })
     }
 
     /// Hands in a batch.
     pub(crate) fn begin(&self, batch: Batch) {
-        // The thread ends only after this is dropped, or by a panic, which `outcome` tells.
-        drop(self.batches.send(batch));
+        // The thread ends only with this, or by a panic, which `outcome` tells.
+        drop(self.batches.as_ref().map(|batches| batches.send(batch)));
     }
 
     /// Returns the outcome of the batch handed in: at once if it is there, or when it comes.
@@ -51,5 +53,12 @@ impl Committer {
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => panic!("the committing thread has panicked"),
         }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.batches = None;
+        drop(self.thread.take().map(JoinHandle::join));
     }
 }

@@ -1,6 +1,6 @@
 //! The thread that owns the replicator: takes frames and calls, commits, hands out frames.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -154,10 +154,16 @@ struct Engine {
 struct Peer {
     frames: mpsc::UnboundedSender<Vec<u8>>,
     gone: oneshot::Sender<ConnectionError>,
-    /// Frames handed out and not yet written.
-    unwritten: usize,
+    /// The sizes of the frames handed out and not yet written, oldest first.
+    unwritten: VecDeque<usize>,
     /// Buffers to use again.
     spare: Vec<Vec<u8>>,
+}
+
+impl Peer {
+    fn has_room(&self) -> bool {
+        self.unwritten.len() < FRAMES_UNWRITTEN_MAX && self.unwritten.iter().sum::<usize>() < BYTES_UNWRITTEN_MAX
+    }
 }
 
 impl Engine {
@@ -171,7 +177,7 @@ impl Engine {
 
     fn work(&mut self, queue: &mut mpsc::Receiver<Job>) -> Result<(), StoreError> {
         let mut stop = false;
-        while let Some(job) = queue.blocking_recv().filter(|_| !stop) {
+        while let Some(job) = queue.blocking_recv() {
             let mut next = Some(job);
             while let Some(job) = next {
                 stop |= matches!(job, Job::Stop);
@@ -181,15 +187,15 @@ impl Engine {
                 self.hand_out()?;
                 next = if stop { None } else { queue.try_recv().ok() };
             }
-            self.begin_commit();
-            self.hand_out()?;
+            self.begin_commit()?;
             if stop {
                 break;
             }
         }
         self.finish_commit(true)?;
-        self.begin_commit();
-        self.finish_commit(true)
+        self.begin_commit()?;
+        self.finish_commit(true)?;
+        self.hand_out()
     }
 
     fn handle(&mut self, job: Job) -> Result<(), StoreError> {
@@ -201,7 +207,7 @@ impl Engine {
             Job::Read(read) => read(&self.replicator),
             Job::Connect { handshake, frames, gone, id } => {
                 let peer = self.replicator.connect(handshake);
-                self.peers.insert(peer, Peer { frames, gone, unwritten: 0, spare: Vec::new() });
+                self.peers.insert(peer, Peer { frames, gone, unwritten: VecDeque::new(), spare: Vec::new() });
                 if id.send(peer).is_err() {
                     self.disconnect(peer)?;
                 }
@@ -215,9 +221,11 @@ impl Engine {
             }
             Job::Written(id, mut buffer) => {
                 if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.unwritten -= 1;
-                    buffer.clear();
-                    peer.spare.push(buffer);
+                    peer.unwritten.pop_front();
+                    if buffer.capacity() <= SPARE_BYTES_MAX {
+                        buffer.clear();
+                        peer.spare.push(buffer);
+                    }
                 }
                 self.unblocked.insert(id);
             }
@@ -247,11 +255,13 @@ impl Engine {
 
     /// Hands out frames to the peers that have news or room, and events to whoever subscribed.
     fn hand_out(&mut self) -> Result<(), StoreError> {
-        let mut ready = self.replicator.take_ready();
-        ready.append(&mut self.unblocked);
-        for id in ready {
+        let mut ready = std::mem::take(&mut self.unblocked);
+        ready.append(&mut self.replicator.take_ready());
+        while let Some(id) = ready.pop_first() {
             if let Err(error) = self.hand_frames(id) {
                 self.fail(id, error)?;
+                // What it was asked for is asked of others.
+                ready.append(&mut self.replicator.take_ready());
             }
         }
         while let Some(event) = self.replicator.poll_event() {
@@ -262,17 +272,17 @@ impl Engine {
 
     fn hand_frames(&mut self, id: PeerId) -> Result<(), replicator::FrameError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        while peer.unwritten < FRAMES_UNWRITTEN_MAX {
+        while peer.has_room() {
             let mut frame = peer.spare.pop().unwrap_or_default();
             frame.resize(Sealer::ROOM_BYTES, 0);
             if !self.replicator.poll_frame(id, &mut frame)? {
                 peer.spare.push(frame);
                 break;
             }
+            peer.unwritten.push_back(frame.len());
             if peer.frames.send(frame).is_err() {
                 break;
             }
-            peer.unwritten += 1;
         }
         Ok(())
     }
@@ -280,8 +290,7 @@ impl Engine {
     fn commit_if_due(&mut self) -> Result<(), StoreError> {
         if !self.replicator.is_staged() {
             // However busy peers keep us, whoever called is told.
-            self.begin_commit();
-            return Ok(());
+            return self.begin_commit();
         }
         let since = *self.staged_since.get_or_insert_with(Instant::now);
         let bytes = self.replicator.staged_bytes();
@@ -289,13 +298,13 @@ impl Engine {
             self.finish_commit(true)?;
         }
         if bytes >= COMMIT_BYTES_MIN || since.elapsed() >= STAGED_TIME_MAX {
-            self.begin_commit();
+            self.begin_commit()?;
         }
         Ok(())
     }
 
     /// Begins to commit what is staged, unless a commit is under way; replies at once if there is nothing to commit.
-    fn begin_commit(&mut self) {
+    fn begin_commit(&mut self) -> Result<(), StoreError> {
         if let Some(waiting) = &mut self.committing {
             if !self.replicator.is_staged() {
                 waiting.append(&mut self.replies);
@@ -303,10 +312,11 @@ impl Engine {
         } else if self.replicator.is_staged() {
             self.staged_since = None;
             self.committing = Some(std::mem::take(&mut self.replies));
-            self.committer.begin(self.replicator.begin_commit());
+            self.committer.begin(self.replicator.begin_commit()?);
         } else {
             self.replies.drain(..).for_each(|reply| reply());
         }
+        Ok(())
     }
 
     /// Tells what a commit has made true, once it is done.
@@ -330,6 +340,10 @@ const JOBS_BYTES_MAX: usize = 32 << 20;
 const EVENTS_MAX: usize = 4096;
 /// Frames handed to a connection and not yet written: enough to keep a socket busy, few enough to stay fair.
 const FRAMES_UNWRITTEN_MAX: usize = 8;
+/// Bytes of them at which no further one is handed out: a frame that carries one large block has up to 16 MiB.
+const BYTES_UNWRITTEN_MAX: usize = 2 << 20;
+/// Largest buffer kept to be used again, in bytes: a frame of blocks of 64 KiB fits.
+const SPARE_BYTES_MAX: usize = 256 << 10;
 /// Staged bytes at which a commit begins though more is waiting, if none is under way.
 const COMMIT_BYTES_MIN: usize = 2 << 20;
 /// Staged bytes at which everything waits for the commit under way.

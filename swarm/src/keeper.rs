@@ -23,9 +23,14 @@ impl Cut {
         self.0.subscribe()
     }
 
+    /// Tells of the end.
+    pub(crate) fn begin(&self) {
+        self.0.send_replace(true);
+    }
+
     /// Tells of the end, and waits until all have ended.
     pub(crate) async fn now(self) {
-        self.0.send_replace(true);
+        self.begin();
         self.0.closed().await;
     }
 }

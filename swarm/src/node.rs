@@ -130,14 +130,26 @@ impl Node {
         drop(self.shared.engine.send(Job::Stop).await);
         let thread = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
         let outcome = match thread.map(|thread| tokio::task::spawn_blocking(|| thread.join())) {
-            Some(joined) => joined.await.ok().and_then(Result::ok).unwrap_or(Ok(())),
+            Some(joined) => match joined.await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(_) => Ok(()), // the runtime is shutting down
+            },
             None => Ok(()),
         };
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let connections = self.shared.connections.clone();
         let ended = connections.acquire_many(CONNECTIONS_MAX as u32);
         drop(tokio::time::timeout(CLOSING_TIME_MAX, ended).await);
+        self.dialers.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         outcome
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner).begin();
     }
 }
 

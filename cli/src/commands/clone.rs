@@ -12,7 +12,7 @@ use super::session::{Session, place_for};
 use crate::args::Clone;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Restored, Target, Written, restore};
-use crate::node::{RemoteDrive, VersionGone};
+use crate::drives::{RemoteDrive, VersionGone};
 use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 
 /// Clones a drive into a folder.

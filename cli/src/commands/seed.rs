@@ -11,7 +11,7 @@ use super::session::Session;
 use super::share::listen_at;
 use crate::args::Seed;
 use crate::folder::drive::Version;
-use crate::node::{Kept, RemoteDrive};
+use crate::drives::{Kept, RemoteDrive};
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 
 /// Seeds drives until interrupted.

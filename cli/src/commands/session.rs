@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
-use crate::node::{Reach, Waiter};
+use crate::drives::{Reach, Waiter};
 use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report};
 
 /// A running node over a store.

@@ -13,7 +13,7 @@ use super::session::{Session, place_for};
 use crate::args::Share;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
-use crate::node::OwnDrive;
+use crate::drives::OwnDrive;
 use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report, Watch};
 
 /// Shares a folder until interrupted.

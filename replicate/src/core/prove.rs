@@ -13,21 +13,27 @@ impl Core {
     /// # Errors
     /// `NotHeld` if the block or nodes are not here, `Invalid` if the request does not fit the tree.
     pub fn prove(&self, request: &Request) -> Result<Proof, ProveError> {
+        self.prove_at(self.length(), self.signature(), request)
+    }
+
+    /// Does the same as [`prove`](Self::prove) for the head that the core had at `length` blocks of this fork.
+    pub(crate) fn prove_at(&self, length: u64, signature: &[u8], request: &Request) -> Result<Proof, ProveError> {
         let manifest = self.manifest().filter(|_| request.manifest && !self.is_compat()).cloned();
         let empty = Proof { fork: self.fork(), manifest, ..Proof::default() };
-        if self.length() == 0 || (Request { manifest: false, ..*request }) == Request::default() {
+        if length == 0 || (Request { manifest: false, ..*request }) == Request::default() {
             return if empty.manifest.is_some() { Ok(empty) } else { Err(ProveError::NotHeld) };
         }
         let value = request.block.map(|block| self.held(block.index)).transpose()?.unwrap_or_default();
         let upgrade = request.upgrade.map(|upgrade| self.widen(upgrade));
-        let mut paths = Paths { core: self, target: Target::of(request)?, seek: request.seek, path: None, found: None };
+        let target = Target::of(request)?;
+        let mut paths = Paths { core: self, length, target, seek: request.seek, path: None, found: None };
         let nodes = paths.prove(upgrade)?;
         let path = paths.path.unwrap_or_default();
         Ok(Proof {
             hash: request.hash.map(|hash| HashProof { index: hash.index, nodes: path.clone() }),
             block: request.block.map(|block| BlockProof { index: block.index, value, nodes: path }),
             seek: request.seek.zip(paths.found).map(|(seek, nodes)| SeekProof { bytes: seek.bytes, nodes }),
-            upgrade: upgrade.map(|upgrade| self.upgrade_proof(upgrade, nodes)).transpose()?,
+            upgrade: upgrade.map(|upgrade| self.upgrade_proof(upgrade, length, signature, nodes)).transpose()?,
             ..empty
         })
     }
@@ -48,11 +54,17 @@ impl Core {
         }
     }
 
-    fn upgrade_proof(&self, upgrade: UpgradeRequest, nodes: Vec<Node>) -> Result<UpgradeProof, ProveError> {
+    fn upgrade_proof(
+        &self,
+        upgrade: UpgradeRequest,
+        head: u64,
+        signature: &[u8],
+        nodes: Vec<Node>,
+    ) -> Result<UpgradeProof, ProveError> {
         let UpgradeRequest { start, length } = upgrade;
-        let additional = flat_tree::growth(start + length, self.length()).map(|index| self.expect(index));
+        let additional = flat_tree::growth(start + length, head).map(|index| self.expect(index));
         let additional_nodes = additional.collect::<Result<_, _>>()?;
-        Ok(UpgradeProof { start, length, nodes, additional_nodes, signature: self.signature().to_vec() })
+        Ok(UpgradeProof { start, length, nodes, additional_nodes, signature: signature.to_vec() })
     }
 
     /// Returns the node at which a search for a byte position under the first `length` blocks ends.
@@ -135,6 +147,8 @@ impl Target {
 /// The paths of one proof while they are put together.
 struct Paths<'a> {
     core: &'a Core,
+    /// The head's length.
+    length: u64,
     target: Option<Target>,
     seek: Option<SeekRequest>,
     /// The target's path.
@@ -148,9 +162,9 @@ impl Paths<'_> {
     fn prove(&mut self, upgrade: Option<UpgradeRequest>) -> Result<Vec<Node>, ProveError> {
         let (start, length) = match upgrade {
             Some(upgrade) => (upgrade.start, upgrade.start.checked_add(upgrade.length).ok_or(ProveError::Invalid)?),
-            None => (0, self.core.length()),
+            None => (0, self.length),
         };
-        if start >= length || length > self.core.length() {
+        if start >= length || length > self.length {
             return Err(ProveError::Invalid);
         }
         let known = |target: &Target| upgrade.is_none() || flat_tree::is_below(target.index, start);

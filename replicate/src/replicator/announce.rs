@@ -6,6 +6,7 @@ use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
 use super::peer::Peer;
 use super::ranges::Ranges;
+use crate::core::Position;
 use crate::store::StoreError;
 
 /// Changes of a core's blocks that peers have not been told of.
@@ -17,6 +18,18 @@ pub(super) struct Changes {
     pub(super) dropped: Option<Range<u64>>,
     /// Blocks forgotten, which are still part of the core.
     cleared: Ranges,
+    /// The peer that proved that there are two histories.
+    pub(super) conflict: Option<PeerId>,
+}
+
+/// What a commit that is under way makes true.
+#[derive(Debug)]
+pub(super) struct Handed {
+    changes: Changes,
+    head: Head,
+    signature: Vec<u8>,
+    /// Byte positions that were looked for.
+    sought: Vec<(u64, Position)>,
 }
 
 impl Changes {
@@ -36,20 +49,29 @@ impl Changes {
 
 impl Exchange {
     /// Remembers what the commit that begins now will make true.
-    pub(super) fn hand_out(&mut self) {
-        self.handed = Some((std::mem::take(&mut self.staged), Head::of(&self.core)));
+    pub(super) fn hand_out(&mut self) -> Result<(), StoreError> {
+        self.handed = Some(Handed {
+            changes: std::mem::take(&mut self.staged),
+            head: Head::of(&self.core),
+            signature: self.core.signature().to_vec(),
+            sought: self.take_sought()?,
+        });
+        Ok(())
     }
 
     /// Tells the peers, and the application, what a commit has made true.
     pub(super) fn committed(&mut self) -> Result<(), StoreError> {
-        let Some((Changes { gained, dropped, cleared }, head)) = self.handed.take() else { return Ok(()) };
+        let Some(Handed { changes, head, signature, sought }) = self.handed.take() else { return Ok(()) };
+        let Changes { gained, dropped, cleared, conflict } = changes;
         let before = std::mem::replace(&mut self.told, head);
+        self.told_signature = signature;
         if let Some(run) = dropped.filter(|run| !run.is_empty()) {
             self.events.push_back(ExchangeEvent::Truncated { kept: run.start });
             self.tell_dropped(&run);
         }
         cleared.iter().for_each(|run| self.tell_dropped(&run));
-        self.find_sought()?;
+        self.tell_sought(sought);
+        self.events.extend(conflict.map(ExchangeEvent::Conflict));
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));
@@ -88,7 +110,7 @@ impl Exchange {
     pub(super) fn committed_words(&self, start: u64, end: u64) -> Vec<u32> {
         let bitfield = self.core.bitfield();
         let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(|number| bitfield.word(number)).collect();
-        let handed = self.handed.as_ref().map(|(changes, _)| changes);
+        let handed = self.handed.as_ref().map(|handed| &handed.changes);
         for run in [Some(&self.staged), handed].into_iter().flatten().flat_map(|changes| changes.gained.iter()) {
             for index in run.start.max(start)..run.end.min(end) {
                 words[((index - start) / 32) as usize] &= !(1 << (index % 32));

@@ -104,6 +104,7 @@ impl Exchange {
                 self.settle(id, pending);
                 self.peer(id, |peer| peer.no_data = 0);
                 if let Some(index) = accepted.block {
+                    self.taken.set(index);
                     self.staged.gained.add(index..index + 1);
                 }
                 Ok(true)
@@ -154,10 +155,15 @@ impl Exchange {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let bytes: usize = peer.early.iter().map(Early::bytes).sum();
         let few = peer.early.len() <= EARLY_MAX && bytes <= EARLY_BYTES_MAX;
-        if peer.early.is_empty() || (peer.window.len() > 0 && few) {
-            return;
+        if !peer.early.is_empty() && (peer.window.len() == 0 || !few) {
+            self.give_back_early(id);
         }
-        peer.predicts = false;
+    }
+
+    /// Asks again for all early answers.
+    pub(super) fn give_back_early(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.predicts &= peer.early.is_empty();
         let early = std::mem::take(&mut peer.early);
         early.iter().for_each(|early| self.give_back(id, &early.pending));
     }

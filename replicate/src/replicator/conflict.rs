@@ -4,7 +4,7 @@
 //! (`_checkIfConflict`, `_onconflict`), `lib/core.js` (`checkConflict`).
 
 use super::PeerId;
-use super::exchange::{Exchange, ExchangeEvent, Head};
+use super::exchange::{Exchange, Head};
 use super::peer::Asked;
 use crate::core::VerifyError;
 use crate::messages::{Message, RequestMessage};
@@ -43,7 +43,7 @@ impl Exchange {
     fn freeze(&mut self, id: PeerId) {
         tracing::warn!(core = %self.core.key(), "the writer signed two histories: the core is frozen");
         self.core.freeze();
-        self.events.push_back(ExchangeEvent::Conflict(id));
+        self.staged.conflict = Some(id);
         for id in self.peer_ids() {
             let Some(request) = self.whole_head(id) else { continue };
             let fork = self.core.fork();

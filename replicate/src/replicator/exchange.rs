@@ -10,7 +10,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::PeerId;
-use super::announce::Changes;
+use super::announce::{Changes, Handed};
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
@@ -39,10 +39,12 @@ pub(super) struct Exchange {
     pub(super) reorganisations: BTreeMap<u64, Reorganisation>,
     /// Changes since the last commit began.
     pub(super) staged: Changes,
-    /// The changes that are being committed, and the head with them.
-    pub(super) handed: Option<(Changes, Head)>,
+    /// The changes that are being committed.
+    pub(super) handed: Option<Handed>,
     /// The committed head that peers were told of.
     pub(super) told: Head,
+    /// Its signature.
+    pub(super) told_signature: Vec<u8>,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -121,6 +123,7 @@ impl Exchange {
     /// Wraps a core that nobody shares yet.
     pub(super) fn new(core: Core) -> Self {
         let told = Head::of(&core);
+        let told_signature = core.signature().to_vec();
         let taken = core.bitfield().clone();
         Self {
             core,
@@ -134,6 +137,7 @@ impl Exchange {
             staged: Changes::default(),
             handed: None,
             told,
+            told_signature,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),

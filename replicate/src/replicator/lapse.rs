@@ -38,6 +38,8 @@ impl Exchange {
         // Its own cursor stays, so that it is the others who are asked.
         let cursor = peer.cursor;
         self.give_back(id, pending);
+        // Answers that rely on this one would wait for ever.
+        self.give_back_early(id);
         if let Some(seek) = pending.request.seek {
             self.seeks.avoid(seek.bytes, id);
         }

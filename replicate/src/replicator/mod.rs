@@ -15,13 +15,13 @@
 mod announce;
 mod answers;
 mod conflict;
+mod connection;
 mod event;
 mod exchange;
 mod extension;
 mod fetch;
 mod heads;
 mod lapse;
-mod link;
 mod peer;
 mod ranges;
 mod remote_blocks;
@@ -40,10 +40,10 @@ use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
+use self::connection::Connection;
 pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
-use self::link::Link;
 pub use self::writer::Writer;
 use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
@@ -76,7 +76,7 @@ pub enum FrameError {
     Send(#[from] mux::SendError),
     /// A core in our store cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// Our own store failed; every peer is affected, none is to blame.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,7 +87,7 @@ pub struct Replicator {
     store: Arc<dyn Store>,
     exchanges: Vec<Exchange>,
     by_key: BTreeMap<DiscoveryKey, CoreId>,
-    links: BTreeMap<PeerId, Link>,
+    connections: BTreeMap<PeerId, Connection>,
     staged: BTreeSet<CoreId>,
     /// Cores whose changes are being committed.
     committing: BTreeSet<CoreId>,
@@ -104,7 +104,7 @@ impl Replicator {
             store,
             exchanges: Vec::new(),
             by_key: BTreeMap::new(),
-            links: BTreeMap::new(),
+            connections: BTreeMap::new(),
             staged: BTreeSet::new(),
             committing: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -264,25 +264,25 @@ impl Replicator {
     pub fn connect(&mut self, handshake: Handshake) -> PeerId {
         self.peers_seen += 1;
         let peer = PeerId(self.peers_seen);
-        let mut link = Link::new(handshake);
+        let mut connection = Connection::new(handshake);
         for (index, exchange) in self.exchanges.iter().enumerate().filter(|(_, exchange)| exchange.downloading()) {
-            link.open(CoreId(index as u32), exchange.core.key());
+            connection.open(CoreId(index as u32), exchange.core.key());
         }
-        self.links.insert(peer, link);
+        self.connections.insert(peer, connection);
         self.ready.insert(peer);
         peer
     }
 
     /// Forgets a connection; what it was asked for goes to other peers.
     pub fn disconnect(&mut self, peer: PeerId) -> Result<(), StoreError> {
-        let Some(link) = self.links.remove(&peer) else { return Ok(()) };
-        link.cores().try_for_each(|core| self.close(peer, core))
+        let Some(connection) = self.connections.remove(&peer) else { return Ok(()) };
+        connection.cores().try_for_each(|core| self.close(peer, core))
     }
 
     /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
     /// that have nothing else to do. Its own answer still counts.
     pub fn tick(&mut self, peer: PeerId) -> Result<(), StoreError> {
-        let cores: Vec<_> = self.links.get(&peer).into_iter().flat_map(Link::cores).collect();
+        let cores: Vec<_> = self.connections.get(&peer).into_iter().flat_map(Connection::cores).collect();
         for core in cores {
             self.exchange_mut(core).tick(peer)?;
             self.spread_ready(core);
@@ -295,11 +295,13 @@ impl Replicator {
     /// # Errors
     /// Anything but [`FrameError::Store`] ends this peer alone: the caller drops the connection.
     pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.mux.handle_frame(frame);
+        if let Some(connection) = self.connections.get_mut(&peer) {
+            connection.mux.handle_frame(frame);
             self.ready.insert(peer);
         }
-        while let Some(event) = self.links.get_mut(&peer).map_or(Ok(None), |link| link.mux.poll_event())? {
+        while let Some(event) =
+            self.connections.get_mut(&peer).map_or(Ok(None), |connection| connection.mux.poll_event())?
+        {
             self.handle_event(peer, event)?;
         }
         Ok(())
@@ -310,24 +312,24 @@ impl Replicator {
     /// # Errors
     /// As [`Replicator::handle_frame`].
     pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
-        let Some(link) = self.links.get_mut(&peer) else { return Ok(false) };
-        while link.mux.queued_bytes() < FRAME_BYTES_TARGET {
-            let Some(core) = link.next_ready() else { break };
+        let Some(connection) = self.connections.get_mut(&peer) else { return Ok(false) };
+        while connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
+            let Some(core) = connection.next_ready() else { break };
             let exchange = &mut self.exchanges[core.0 as usize];
             let message = exchange.poll_message(peer)?;
             if let Some(message) = &message {
-                link.send(core, message)?;
+                connection.send(core, message)?;
             }
             if message.is_some() || exchange.is_searching(peer) {
-                link.mark_ready(core);
+                connection.mark_ready(core);
             }
         }
-        Ok(link.mux.poll_frame(out))
+        Ok(connection.mux.poll_frame(out))
     }
 
     /// Returns whether [`Replicator::poll_frame`] has something for the peer.
     pub fn has_frame(&self, peer: PeerId) -> bool {
-        self.links.get(&peer).is_some_and(|link| link.is_ready() || link.mux.queued_bytes() > 0)
+        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.mux.queued_bytes() > 0)
     }
 
     /// Returns how many bytes of blocks and nodes wait for a commit.
@@ -345,25 +347,28 @@ impl Replicator {
     /// # Errors
     /// If the store fails. What was staged is then of no use: the replicator must be dropped.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        let batch = self.begin_commit();
+        let batch = self.begin_commit()?;
         self.store.commit(batch)?;
         self.finish_commit()
     }
 
     /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
     ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    ///
     /// # Panics
     /// If the last commit begun is not finished.
-    pub fn begin_commit(&mut self) -> Batch {
+    pub fn begin_commit(&mut self) -> Result<Batch, StoreError> {
         assert!(self.committing.is_empty(), "one commit at a time");
         self.committing = std::mem::take(&mut self.staged);
         let mut batch = Batch::default();
         for id in &self.committing {
             let exchange = &mut self.exchanges[id.0 as usize];
             batch.cores.extend(exchange.core.take_changes());
-            exchange.hand_out();
+            exchange.hand_out()?;
         }
-        batch
+        Ok(batch)
     }
 
     /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
@@ -394,10 +399,10 @@ impl Replicator {
         match event {
             mux::Event::Offered { protocol, id } => self.handle_offer(peer, &protocol, &id)?,
             mux::Event::Opened { channel, handshake } => {
-                let Some(link) = self.links.get(&peer) else { return Ok(()) };
-                let Some(core) = link.core(channel) else { return Ok(()) };
+                let Some(connection) = self.connections.get(&peer) else { return Ok(()) };
+                let Some(core) = connection.core(channel) else { return Ok(()) };
                 let exchange = &mut self.exchanges[core.0 as usize];
-                if !link.proves(exchange.core.key(), &handshake) {
+                if !connection.proves(exchange.core.key(), &handshake) {
                     return Err(Misbehaviour::Capability(*exchange.core.key()).into());
                 }
                 exchange.add_peer(peer);
@@ -405,7 +410,9 @@ impl Replicator {
                 self.spread_ready(core);
             }
             mux::Event::Message { channel, kind, body } => {
-                let Some(core) = self.links.get(&peer).and_then(|link| link.core(channel)) else { return Ok(()) };
+                let Some(core) = self.connections.get(&peer).and_then(|connection| connection.core(channel)) else {
+                    return Ok(());
+                };
                 if let Some(message) = Message::decode(kind, &body, true)? {
                     self.handle_message(peer, core, message)?;
                 }
@@ -416,14 +423,17 @@ impl Replicator {
     }
 
     fn handle_offer(&mut self, peer: PeerId, protocol: &str, id: &[u8]) -> Result<(), FrameError> {
-        let discovery_key = link::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
+        let discovery_key =
+            connection::is_core_protocol(protocol).then(|| id.try_into().map(DiscoveryKey).ok()).flatten();
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
-        let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(&peer) else { return Ok(()) };
         match (core, discovery_key) {
-            (Some(core), _) if !link.has(core) => link.open(core, self.exchanges[core.0 as usize].core.key()),
-            (None, Some(discovery_key)) => link.miss(protocol, discovery_key),
+            (Some(core), _) if !connection.has(core) => {
+                connection.open(core, self.exchanges[core.0 as usize].core.key())
+            }
+            (None, Some(discovery_key)) => connection.miss(protocol, discovery_key),
             // No core's, or a second channel for the same core, which would wait for ever.
-            _ => link.mux.reject(protocol, id),
+            _ => connection.mux.reject(protocol, id),
         }
         Ok(())
     }
@@ -439,8 +449,8 @@ impl Replicator {
     }
 
     fn handle_closed(&mut self, peer: PeerId, channel: mux::Channel, why: CloseReason) -> Result<(), StoreError> {
-        let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
-        let Some(core) = link.forget(channel) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(&peer) else { return Ok(()) };
+        let Some(core) = connection.forget(channel) else { return Ok(()) };
         if why == CloseReason::Rejected {
             self.events.push_back(Event::Absent { peer, core });
             return Ok(());
@@ -448,11 +458,13 @@ impl Replicator {
         self.close(peer, core)?;
         // A peer closes a channel on which both sides were idle; if we no longer are, it is opened again.
         let exchange = &self.exchanges[core.0 as usize];
-        if let Some(link) =
-            self.links.get_mut(&peer).filter(|link| exchange.downloading() && link.reopened < REOPENED_MAX)
+        if let Some(connection) = self
+            .connections
+            .get_mut(&peer)
+            .filter(|connection| exchange.downloading() && connection.reopened < REOPENED_MAX)
         {
-            link.reopened += 1;
-            link.open(core, exchange.core.key());
+            connection.reopened += 1;
+            connection.open(core, exchange.core.key());
         }
         Ok(())
     }
@@ -479,8 +491,8 @@ impl Replicator {
     fn add(&mut self, core: Core) -> CoreId {
         let id = CoreId(self.exchanges.len() as u32);
         self.by_key.insert(*core.discovery_key(), id);
-        for (peer, link) in &mut self.links {
-            if link.make_up(id, core.key(), core.discovery_key()) {
+        for (peer, connection) in &mut self.connections {
+            if connection.make_up(id, core.key(), core.discovery_key()) {
                 self.ready.insert(*peer);
             }
         }
@@ -509,8 +521,8 @@ impl Replicator {
     /// Opens the core's channel to every peer, since there is something to ask for.
     fn reach_out(&mut self, id: CoreId) {
         let key = *self.core(id).key();
-        for (peer, link) in &mut self.links {
-            link.open(id, &key);
+        for (peer, connection) in &mut self.connections {
+            connection.open(id, &key);
             self.ready.insert(*peer);
         }
         self.spread_ready(id);
@@ -524,8 +536,8 @@ impl Replicator {
     fn spread_ready(&mut self, core: CoreId) {
         let exchange = &mut self.exchanges[core.0 as usize];
         for peer in exchange.take_ready() {
-            if let Some(link) = self.links.get_mut(&peer) {
-                link.mark_ready(core);
+            if let Some(connection) = self.connections.get_mut(&peer) {
+                connection.mark_ready(core);
                 self.ready.insert(peer);
             }
         }
@@ -564,6 +576,15 @@ impl From<ExchangeError> for FrameError {
         match error {
             ExchangeError::Misbehaved(misbehaviour) => Self::Misbehaved(misbehaviour),
             ExchangeError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<OpenError> for FrameError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => Self::Store(error),
+            error => Self::Open(error),
         }
     }
 }

@@ -45,6 +45,9 @@ impl Ranges {
 
     /// Removes a run.
     pub(super) fn remove(&mut self, run: Range<u64>) {
+        if run.is_empty() {
+            return;
+        }
         while let Some((&s, &e)) = self.0.range(..run.end).next_back().filter(|held| *held.1 > run.start) {
             self.0.remove(&s);
             if e > run.end {
@@ -86,6 +89,7 @@ mod tests {
         assert_eq!(ranges.iter().collect::<Vec<_>>(), vec![10..40]);
         ranges.remove(12..15);
         ranges.remove(0..11);
+        ranges.remove(Range { start: 30, end: 20 });
         assert_eq!(ranges.iter().collect::<Vec<_>>(), vec![11..12, 15..40]);
         assert_eq!(
             (ranges.next_run(0), ranges.next_run(13), ranges.next_run(39), ranges.next_run(40)),

@@ -92,22 +92,24 @@ impl Exchange {
         self.mark_ready(id);
     }
 
-    /// Tells of the positions that are known now.
-    pub(super) fn find_sought(&mut self) -> Result<(), StoreError> {
-        if self.seeks.is_empty() {
-            return Ok(());
-        }
-        let sought: Vec<u64> = self.seeks.0.keys().copied().collect();
-        for bytes in sought {
-            let at = self.core.position(bytes)?;
+    /// Returns the positions that are known now, to be told of once that is committed, and looks for them no more.
+    pub(super) fn take_sought(&mut self) -> Result<Vec<(u64, Position)>, StoreError> {
+        let mut sought = Vec::new();
+        for bytes in self.seeks.0.keys() {
+            let at = self.core.position(*bytes)?;
             if !matches!(at, Position::Below { .. }) {
-                self.seeks.0.remove(&bytes);
-                self.events.push_back(ExchangeEvent::Sought { bytes, at });
+                sought.push((*bytes, at));
             }
         }
-        if !self.downloading() {
+        sought.iter().for_each(|(bytes, _)| drop(self.seeks.0.remove(bytes)));
+        Ok(sought)
+    }
+
+    /// Tells of positions that are found.
+    pub(super) fn tell_sought(&mut self, sought: Vec<(u64, Position)>) {
+        if !sought.is_empty() && !self.downloading() {
             self.tell_all_sync();
         }
-        Ok(())
+        self.events.extend(sought.into_iter().map(|(bytes, at)| ExchangeEvent::Sought { bytes, at }));
     }
 }

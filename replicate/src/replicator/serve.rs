@@ -4,9 +4,9 @@ use super::PeerId;
 use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REQUESTS_MAX};
 use super::peer::Asked;
 use super::wants::REGIONS_MAX;
-use crate::Proof;
 use crate::core::ProveError;
 use crate::messages::{Bitfield, DataMessage, Message, Range};
+use crate::{Proof, Request};
 
 impl Exchange {
     /// Keeps a request until the connection has room for its answer.
@@ -44,22 +44,32 @@ impl Exchange {
 
     /// Answers the peer's oldest question about a region, else its oldest request.
     ///
-    /// Both wait while the answer would tell of what is not committed: a signature that got out binds us for good.
+    /// A request waits while its answer would tell of what is not committed: a signature that got out binds us for good.
+    /// All others are answered as of the committed head, so that a core that grows all the time is served all the time.
     pub(super) fn serve(&mut self, id: PeerId) -> Result<Option<Message>, ExchangeError> {
         while let Some((start, length)) = self.peers.get_mut(&id).and_then(|peer| peer.regions.pop_front()) {
             if let Some(message) = self.region(start, length) {
                 return Ok(Some(message));
             }
         }
-        if self.told.differs(&Head::of(&self.core)) {
-            return Ok(None);
-        }
-        while let Some(asked) = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front()) {
-            if !asked.cancelled {
+        loop {
+            let next = self.peers.get(&id).and_then(|peer| peer.serving.front());
+            if next.is_none_or(|asked| self.waits_for_commit(&asked.request)) {
+                return Ok(None);
+            }
+            let asked = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front());
+            if let Some(asked) = asked.filter(|asked| !asked.cancelled) {
                 return self.answer(id, asked).map(Some);
             }
         }
-        Ok(None)
+    }
+
+    fn waits_for_commit(&self, request: &Request) -> bool {
+        let (told, head) = (self.told, Head::of(&self.core));
+        let block = request.block.map_or(0, |block| block.index.saturating_add(1));
+        let upgrade = request.upgrade.map_or(0, |upgrade| upgrade.start.saturating_add(upgrade.length));
+        let beyond = told.length < head.length && block.max(upgrade) > told.length;
+        told.fork != head.fork || told.manifest != head.manifest || beyond
     }
 
     /// Returns what we hold of a region, in the shortest way; nothing if it lies beyond our length.
@@ -78,7 +88,7 @@ impl Exchange {
         if fork != self.core.fork() || !held {
             return Ok(self.answer_manifest(&asked));
         }
-        match self.core.prove(&wanted) {
+        match self.core.prove_at(self.told.length, &self.told_signature, &wanted) {
             Ok(proof) => Ok(Message::Data(DataMessage { request, proof })),
             Err(ProveError::Store(error)) => Err(error.into()),
             Err(ProveError::NotHeld) => Ok(self.answer_manifest(&asked)),

@@ -8,7 +8,7 @@ use crate::mux::{Channel, Mux, Protocol, SendError};
 use anypath_wire::{DiscoveryKey, Handshake, PublicKey};
 
 /// A connected peer's channels.
-pub(super) struct Link {
+pub(super) struct Connection {
     pub(super) mux: Mux,
     pub(super) handshake: Handshake,
     cores: BTreeMap<Channel, CoreId>,
@@ -22,7 +22,7 @@ pub(super) struct Link {
     pub(super) reopened: u32,
 }
 
-impl Link {
+impl Connection {
     /// Starts without channels.
     pub(super) fn new(handshake: Handshake) -> Self {
         Self {
