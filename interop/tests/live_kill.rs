@@ -133,7 +133,9 @@ impl Tally {
 
     fn tell(&self, what: &str) {
         let Self { kills, done, blocks, told_bytes } = self;
-        println!("{what}: {kills} kills ({done} too late), {blocks} blocks and {told_bytes} bytes told and still there");
+        println!(
+            "{what}: {kills} kills ({done} too late), {blocks} blocks and {told_bytes} bytes told and still there"
+        );
     }
 }
 
