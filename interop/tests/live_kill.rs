@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list};
 use anypath_interop::{Anypath, CoreSpec, Finished, Peer, Share, Until, listening_address, rust_peer};
-use anypath_replicate::bee::Need;
-use anypath_replicate::drive::content_key;
+use anypath_replicate::corestore::blobs_manifest;
 use anypath_replicate::replicator::Replicator;
 use anypath_replicate::store::{Config, DiskStore};
 use anypath_wire::{Link, PublicKey};
@@ -161,8 +160,10 @@ impl Stage {
 
     fn import_time(&self, folder: &Path) -> Result<Duration> {
         let began = Instant::now();
-        Share::start(&self.path("timed"), folder, &[])?.stop()?;
-        Ok(began.elapsed())
+        let share = Share::start(&self.path("timed"), folder, &[])?;
+        let took = began.elapsed();
+        share.stop()?;
+        Ok(took)
     }
 
     /// Kills a run at an instant of the time it takes; in every other round a peer follows it from when it listens.
@@ -202,7 +203,8 @@ impl Drive {
     fn of(store: &Path, key: PublicKey) -> Result<Self> {
         let mut replicator = Replicator::new(Arc::new(DiskStore::open(store.join("cores"), Config::default())?));
         let db = replicator.open(&key)?;
-        let Need::Ready(Some(blobs)) = content_key(replicator.core(db))? else { bail!("the drive has no blobs") };
+        let manifest = replicator.core(db).manifest().context("the store does not know the drive's manifest")?;
+        let blobs = blobs_manifest(&key, manifest).key();
         let hex = anypath_interop::content::hex;
         Ok(Self([("db", hex(&key.0)), ("blobs", hex(&blobs.0))]))
     }
