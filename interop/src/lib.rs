@@ -7,6 +7,7 @@
 mod anypath;
 mod cast;
 pub mod content;
+pub mod decoders;
 pub mod folder;
 mod js_drive;
 mod js_peer;

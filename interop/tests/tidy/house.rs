@@ -44,7 +44,17 @@ const BANNED: &[&str] = &["openssl", "openssl-sys", "native-tls"];
 
 /// Returns the rooms the root manifest lists.
 pub(crate) fn members(root: &str) -> Vec<String> {
-    let list = root.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).map_or("", |(list, _)| list);
+    list(root, "members")
+}
+
+/// Returns the crates the root manifest keeps out of the workspace.
+pub(crate) fn excluded(root: &str) -> Vec<String> {
+    list(root, "exclude")
+}
+
+fn list(root: &str, name: &str) -> Vec<String> {
+    let start = format!("\n{name} = [");
+    let list = root.split_once(&start).and_then(|(_, rest)| rest.split_once(']')).map_or("", |(list, _)| list);
     list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 

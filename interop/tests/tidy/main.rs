@@ -64,11 +64,12 @@ fn no_file_names_a_place_of_one_machine() {
     none(repository().iter().flat_map(|file| source::machine_paths(&file.path, &file.text)).collect());
 }
 
-/// Returns the rooms and their manifests.
+/// Returns the rooms and their manifests. What stands outside the workspace is no room.
 fn rooms() -> impl Iterator<Item = (String, &'static str)> {
-    let manifest = |file: &'static File| {
+    let excluded = house::excluded(text("Cargo.toml"));
+    let manifest = move |file: &'static File| {
         let room = file.path.strip_suffix("/Cargo.toml")?;
-        Some((room.to_owned(), &*file.text))
+        (!excluded.iter().any(|outside| outside == room)).then(|| (room.to_owned(), &*file.text))
     };
     repository().iter().filter_map(manifest)
 }
