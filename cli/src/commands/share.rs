@@ -41,16 +41,16 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     session.connect(&args.network.via);
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
     let link = Link { key: drive.key(), via: hints }.to_string();
-    let tell = |imported: &Imported| {
+    let tell = |imported: &Imported, again: bool| {
         let Imported { files, bytes, .. } = *imported;
-        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes });
+        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes, again });
     };
-    tell(&imported);
+    tell(&imported, false);
     if let Some(watch) = watch {
         while watch.wait(interrupt).is_ok() {
             let again = bring(&mut drive, &mut seen)?;
             if again.put + again.deleted > 0 {
-                tell(&again);
+                tell(&again, true);
             }
         }
     }
