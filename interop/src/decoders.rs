@@ -18,8 +18,11 @@ use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_wire::{Address, Decoder, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
 use bytes::{Bytes, BytesMut};
 
+/// What is done with arbitrary bytes; it must not panic.
+pub type Feed = fn(&[u8]);
+
 /// The decoders by name; the name is also the folder of a decoder's corpus.
-pub const DECODERS: &[(&str, fn(&[u8]))] = &[
+pub const DECODERS: &[(&str, Feed)] = &[
     ("bee", bee),
     ("blobs", blobs),
     ("codec", codec),

@@ -11,9 +11,9 @@ use anypath_wire::{Address, Link, ListenAt};
 
 use super::session::{Session, place_for};
 use crate::args::Share;
+use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
-use crate::drives::OwnDrive;
 use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report, Watch};
 
 /// Shares a folder until interrupted.
@@ -41,16 +41,16 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     session.connect(&args.network.via);
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
     let link = Link { key: drive.key(), via: hints }.to_string();
-    let tell = |imported: &Imported| {
+    let tell = |imported: &Imported, again: bool| {
         let Imported { files, bytes, .. } = *imported;
-        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes });
+        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes, again });
     };
-    tell(&imported);
+    tell(&imported, false);
     if let Some(watch) = watch {
         while watch.wait(interrupt).is_ok() {
             let again = bring(&mut drive, &mut seen)?;
             if again.put + again.deleted > 0 {
-                tell(&again);
+                tell(&again, true);
             }
         }
     }

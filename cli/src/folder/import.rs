@@ -51,6 +51,7 @@ pub fn import(
     let result = import.compare(scan).and_then(|work| import.bring(work));
     let saved = import.commit();
     result.and(saved)?;
+    report.end_round();
     Ok(import.counted)
 }
 

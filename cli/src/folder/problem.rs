@@ -56,8 +56,8 @@ pub enum Cause {
     /// Neither file, folder nor link.
     #[error("skipped: it is a {0}, which a drive cannot hold")]
     Special(&'static str),
-    /// Changed at each attempt to read it.
-    #[error("skipped for now: it is being written to")]
+    /// Changed while it was read.
+    #[error("skipped: it is being written to; the next run, or --watch, brings it once it rests")]
     Busy,
     /// The operating system said no.
     #[error("skipped: {0}")]

@@ -57,6 +57,7 @@ pub fn restore(
     restore.delete(gone)?;
     restore.bring(work)?;
     restore.written.complete().context(JOURNAL)?;
+    report.end_round();
     Ok(restore.counted)
 }
 

@@ -25,6 +25,9 @@ pub enum Event<'a> {
         files: u64,
         /// Their bytes.
         bytes: u64,
+        /// Whether the link was told before: people need it once.
+        #[serde(skip)]
+        again: bool,
     },
     /// A peer is there, its key proven.
     Connected {
@@ -111,7 +114,7 @@ impl<'a> Event<'a> {
     /// Returns the link, which is all that people get on standard output.
     pub(super) fn link(&self) -> Option<&'a str> {
         match self {
-            Self::Shared { link, .. } => Some(link),
+            Self::Shared { link, again: false, .. } => Some(link),
             _ => None,
         }
     }

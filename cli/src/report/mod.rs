@@ -4,7 +4,9 @@ mod bars;
 mod event;
 mod sentence;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ struct Inner {
     voice: Voice,
     /// When progress was last told, and how far it was.
     told: Option<(Instant, u64)>,
+    /// The problems of the last round, by name and message, and those of the one under way.
+    problems: [BTreeSet<(String, String)>; 2],
 }
 
 enum Voice {
@@ -57,10 +61,23 @@ impl Report {
         inner.tell(event);
     }
 
-    /// Tells about a name that was left out.
+    /// Tells about a name that was left out, unless it was left out of the last round for the same reason: who follows
+    /// a folder or a drive goes over all of it with each change, and hears of a problem once for as long as it lasts.
     pub fn problem(&self, problem: &Problem) {
-        let (name, code) = (&problem.name, problem.cause.code());
-        self.event(&Event::Problem { code, name, message: &problem.cause.to_string() });
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, message) = (&problem.name, problem.cause.to_string());
+        let told = (name.clone(), message.clone());
+        let [last, current] = &mut inner.problems;
+        if current.insert(told.clone()) && !last.contains(&told) {
+            inner.tell(&Event::Problem { code: problem.cause.code(), name, message: &message });
+        }
+    }
+
+    /// Ends a round over all names: what was no problem in it is news again.
+    pub fn end_round(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let [last, current] = &mut inner.problems;
+        *last = mem::take(current);
     }
 
     /// Tells how far the work is, unless it did so just now or hardly anything was done since; the first and the last
@@ -77,7 +94,7 @@ impl Report {
     }
 
     fn new(out: Box<dyn Write + Send>, voice: Voice) -> Self {
-        Self { inner: Mutex::new(Inner { out, voice, told: None }) }
+        Self { inner: Mutex::new(Inner { out, voice, told: None, problems: Default::default() }) }
     }
 }
 
@@ -142,6 +159,22 @@ mod tests {
         assert!(lines[1].starts_with(r#"{"event":"problem","code":"busy","name":"/a\nb","message":"#), "{}", lines[1]);
         assert_eq!(lines[2], r#"{"event":"done","files":1,"bytes":2,"seconds":0.5,"transport":null,"problems":0}"#);
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_problem_that_lasts_is_told_once() {
+        let busy = |name: &str| Problem { name: name.into(), cause: Cause::Busy };
+        let rounds: [&[&str]; 4] = [&["/a", "/a"], &["/a", "/b"], &["/b"], &["/a", "/b"]];
+        let lines = told(|report| {
+            for round in rounds {
+                round.iter().for_each(|name| report.problem(&busy(name)));
+                report.problem(&Problem { name: "/b".into(), cause: Cause::ChangedHere });
+                report.end_round();
+            }
+        });
+        let names = ["/a", "/b", "/b", "/a"].map(|name| format!(r#""name":"{name}""#));
+        assert_eq!(lines.len(), names.len(), "{lines:?}");
+        assert!(lines.iter().zip(&names).all(|(line, name)| line.contains(name)), "{lines:?}");
     }
 
     #[test]

@@ -10,8 +10,9 @@ use super::Event;
 pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Listening { address, .. } => format!("Listening at {address}."),
-        Event::Shared { files, bytes, .. } => {
-            format!("Sharing {} ({}). Pass on this link; Ctrl-C ends.", count(*files), HumanBytes(*bytes))
+        Event::Shared { files, bytes, again, .. } => {
+            let hint = if *again { "" } else { " Pass on this link; Ctrl-C ends." };
+            format!("Sharing {} ({}).{hint}", count(*files), HumanBytes(*bytes))
         }
         Event::Connected { peer, transport, via, .. } => {
             format!("Connected to {} over {transport} ({via}).", short(peer))
@@ -58,5 +59,15 @@ mod tests {
     fn a_strangers_names_cannot_write_to_the_terminal() {
         let told = sentence(&Event::Problem { code: "bad_name", name: "/a\u{1b}[2J\n", message: "refused" });
         assert_eq!(told.unwrap(), r#""/a\u{1b}[2J\n": refused"#);
+    }
+
+    #[test]
+    fn people_get_the_link_once_and_scripts_each_time() {
+        let shared = |again| Event::Shared { link: "hyper://", key: "", files: 1, bytes: 2, again };
+        assert_eq!([shared(false).link(), shared(true).link()], [Some("hyper://"), None]);
+        assert_eq!(sentence(&shared(false)).unwrap(), "Sharing 1 file (2 B). Pass on this link; Ctrl-C ends.");
+        assert_eq!(sentence(&shared(true)).unwrap(), "Sharing 1 file (2 B).");
+        let json = |again| serde_json::to_string(&shared(again)).unwrap();
+        assert_eq!(json(true), json(false));
     }
 }
