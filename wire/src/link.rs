@@ -6,6 +6,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use thiserror::Error;
 
+use crate::base32::excerpt;
 use crate::{Address, InvalidAddress, InvalidKeyText, PublicKey};
 
 /// A drive's key and where it may be found: `hyper://<z-base-32 key>[?via=ADDRESS[&via=ADDRESS…]]`.
@@ -47,11 +48,11 @@ impl FromStr for Link {
         let (rest, fragment) = text.split_once('#').map_or((text, None), |(rest, fragment)| (rest, Some(fragment)));
         if let Some(fragment) = fragment.filter(|fragment| !fragment.is_empty()) {
             let name = fragment.split_once('=').map_or(fragment, |(name, _)| name);
-            return Err(InvalidLink::Unknown(format!("#{name}")));
+            return Err(InvalidLink::Unknown(format!("#{}", excerpt(name))));
         }
         let rest = match rest.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("hyper") => rest,
-            Some((scheme, _)) => return Err(InvalidLink::Scheme(scheme.to_owned())),
+            Some((scheme, _)) => return Err(InvalidLink::Scheme(excerpt(scheme))),
             None => rest,
         };
         let (key, query) = rest.split_once('?').unwrap_or((rest, ""));
