@@ -41,6 +41,14 @@ impl Place {
         Self::open(store, &format!("seed-{}", &HEXLOWER.encode(&hash_all(&keys))[..HASH_CHARS]))
     }
 
+    /// Returns whether a folder is a store, anybody's, by the seeds and the folder beside them: the two that are there
+    /// first.
+    pub fn is_at(path: &Path) -> bool {
+        let place = Self(path.to_owned());
+        let seeds = fs::symlink_metadata(place.keys()).is_ok_and(|seeds| seeds.is_file() && seeds.len() == KEYS_BYTES);
+        seeds && place.0.join("folders").is_dir()
+    }
+
     /// Returns the store's folder, as a canonical path.
     pub fn path(&self) -> &Path {
         &self.0
@@ -106,6 +114,8 @@ fn readable_tail(folder: &Path) -> String {
     tail.chars().take(TAIL_CHARS_MAX).map(plain).collect()
 }
 
+/// How long the file of the seeds is, in bytes.
+const KEYS_BYTES: u64 = 64;
 /// How much of a hash names a store, in hexadecimal characters: 64 bits tell any one person's folders apart.
 const HASH_CHARS: usize = 16;
 /// How much of a folder's name is repeated in its store's, in characters.

@@ -14,7 +14,7 @@ use crate::args::Share;
 use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
-use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report, Watch};
+use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Place, Report, Watch};
 
 /// Shares a folder until interrupted.
 ///
@@ -23,6 +23,11 @@ use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report
 pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = folder(&args.folder)?;
     let place = place_for(store, &folder)?;
+    if Place::is_at(&folder) || folder.starts_with(place.path()) {
+        let message =
+            format!("cannot share {}: it is a store, with the seeds that make drives yours", folder.display());
+        return Err(Failure::new("folder", message).into());
+    }
     Session::open(place, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
 }
 

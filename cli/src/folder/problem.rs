@@ -56,6 +56,9 @@ pub enum Cause {
     /// Neither file, folder nor link.
     #[error("skipped: it is a {0}, which a drive cannot hold")]
     Special(&'static str),
+    /// The seeds in it must not leave this machine.
+    #[error("skipped: it is a store of this program, with the seeds that make drives yours")]
+    Store,
     /// Changed while it was read.
     #[error("skipped: it is being written to; the next run, or --watch, brings it once it rests")]
     Busy,
@@ -77,6 +80,7 @@ impl Cause {
             Self::ChangedHere | Self::ChangedHereDeletedThere => "changed_here",
             Self::FolderInTheWay => "folder_in_the_way",
             Self::Special(_) => "special",
+            Self::Store => "store",
             Self::Busy => "busy",
             Self::Io(_) => "io",
         }

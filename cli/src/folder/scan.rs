@@ -7,10 +7,12 @@ use std::vec;
 
 use super::name::{check_part, is_unfinished};
 use super::{BadName, Cause, Fingerprint, Name, Problem};
+use crate::Place;
 
 /// The files and links of a folder, in the order of their names' bytes, which is a drive's own order.
 ///
-/// Links are never followed. The store's folder and this program's unfinished files are passed over in silence.
+/// Links are never followed. The store's folder and this program's unfinished files are passed over in silence; other
+/// stores, whose seeds are nobody else's business, are left out by name.
 /// Memory is that of the folders on the way to the current one.
 pub struct Scan {
     root: PathBuf,
@@ -84,6 +86,9 @@ impl Scan {
         }
         if let Err(bad) = check_part(part).and_then(|()| Name::parse(&name)) {
             return Some(left(name + "/", bad.into()));
+        }
+        if Place::is_at(&path) {
+            return Some(left(name + "/", Cause::Store));
         }
         match siblings(&path) {
             Ok(siblings) => self.levels.push(Level { name, siblings }),
@@ -268,6 +273,18 @@ mod tests {
                 ("/socket", "special"),
             ]
         );
+    }
+
+    #[test]
+    fn the_seeds_of_other_stores_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["data/other", "own"] {
+            let place = Place::for_folder(Some(&folder.path().join(name)), Path::new("/x")).unwrap();
+            crate::Keys::open(&place.keys()).unwrap();
+        }
+        fs::write(folder.path().join("keys"), "a file of this name is anybody's").unwrap();
+        let found = scan(folder.path(), &folder.path().join("own"));
+        assert_eq!(found, [("/data/other/", "store"), ("/keys", "file")].map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
     #[test]
