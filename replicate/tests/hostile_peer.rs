@@ -179,6 +179,24 @@ fn a_head_is_not_proven_before_it_is_committed_but_the_one_before_it_is() {
 }
 
 #[test]
+fn a_manifest_is_not_told_of_before_it_is_committed() {
+    let mut victim = Replicator::new(Arc::new(MemoryStore::default()));
+    let pair = KeyPair::from_seed(&[3; 32]);
+    let core = victim.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap();
+    let key = *victim.core(core).key();
+    let mut foe = Foe::connect(&mut victim, key);
+    foe.open();
+    foe.deliver(&mut victim).unwrap();
+    let mut told = |victim: &mut Replicator| match foe.read(victim)[..] {
+        [Message::Sync(sync)] => sync.has_manifest,
+        ref told => panic!("{told:?}"),
+    };
+    assert!(!told(&mut victim));
+    victim.commit().unwrap();
+    assert!(told(&mut victim));
+}
+
+#[test]
 fn a_peer_that_takes_every_request_and_answers_none_is_passed_over() {
     let mut scene = Scene::new();
     scene.take_all_requests();
@@ -196,7 +214,7 @@ fn what_relies_on_an_answer_held_back_comes_from_others() {
     scene.take_all_requests();
     for message in scene.foe.read(&mut scene.victim) {
         let Message::Request(asked) = message else { continue };
-        if asked.request.block.is_some_and(|block| (1..3).contains(&block.index)) {
+        if asked.request.block.is_some_and(|block| [3, 5, 6].contains(&block.index)) {
             let proof = scene.writer.core(scene.source).prove(&asked.request).unwrap();
             scene.attack(&[Message::Data(DataMessage { request: asked.id, proof })]).unwrap();
         }

@@ -10,9 +10,9 @@ use anypath_wire::PublicKey;
 
 use super::session::{Session, place_for};
 use crate::args::Clone;
+use crate::drives::{RemoteDrive, VersionGone};
 use crate::folder::drive::DriveSource;
 use crate::folder::{Restored, Target, Written, restore};
-use crate::drives::{RemoteDrive, VersionGone};
 use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 
 /// Clones a drive into a folder.

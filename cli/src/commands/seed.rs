@@ -10,8 +10,8 @@ use anypath_wire::PublicKey;
 use super::session::Session;
 use super::share::listen_at;
 use crate::args::Seed;
-use crate::folder::drive::Version;
 use crate::drives::{Kept, RemoteDrive};
+use crate::folder::drive::Version;
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 
 /// Seeds drives until interrupted.

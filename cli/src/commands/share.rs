@@ -11,9 +11,9 @@ use anypath_wire::{Address, Link, ListenAt};
 
 use super::session::{Session, place_for};
 use crate::args::Share;
+use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
-use crate::drives::OwnDrive;
 use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Report, Watch};
 
 /// Shares a folder until interrupted.

@@ -101,7 +101,9 @@ impl Exchange {
                 sought.push((*bytes, at));
             }
         }
-        sought.iter().for_each(|(bytes, _)| drop(self.seeks.0.remove(bytes)));
+        for (bytes, _) in &sought {
+            self.seeks.0.remove(bytes);
+        }
         Ok(sought)
     }
 
