@@ -4,11 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anypath_replicate::core::{Core, Manifest, Position, Signer};
+use anypath_replicate::core::{Core, Manifest, OpenError, Position, Signer};
 use anypath_replicate::messages;
 use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
-use anypath_replicate::store::{MemoryStore, Store};
+use anypath_replicate::store::{MemoryStore, Store, StoreError};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
 use bytes::Bytes;
 
@@ -346,6 +346,13 @@ fn a_core_with_two_histories_is_frozen_everywhere() {
     assert_same(&first, core, &reader, copy, 0..10);
     let reopened = Core::open(reader.store().clone(), reader.core(copy).discovery_key()).unwrap().unwrap();
     assert!(reopened.is_frozen());
+}
+
+#[test]
+fn a_store_that_fails_while_a_core_is_opened_is_not_the_peers_fault() {
+    let source = std::io::Error::other("the disk is gone");
+    let error = StoreError::Io { path: "store".into(), source };
+    assert!(matches!(FrameError::from(OpenError::Store(error)), FrameError::Store(_)));
 }
 
 #[test]

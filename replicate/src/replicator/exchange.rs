@@ -120,9 +120,9 @@ pub(super) enum ExchangeError {
 }
 
 impl Exchange {
-    /// Wraps a core that nobody shares yet.
+    /// Wraps a core that nobody shares yet: all of it is committed, or nothing.
     pub(super) fn new(core: Core) -> Self {
-        let told = Head::of(&core);
+        let told = if core.is_staged() { Head::default() } else { Head::of(&core) };
         let told_signature = core.signature().to_vec();
         let taken = core.bitfield().clone();
         Self {

@@ -1,10 +1,11 @@
 //! A peer that lies, floods, withholds and never reads: what it may cost is bounded, and honest peers are none the wiser.
 //!
-//! Memory is counted, not guessed: see [`Counting`].
+//! Memory is counted, not guessed: see [`counting`].
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+mod wrong;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,11 +14,12 @@ use anypath_replicate::messages::{self, Bitfield, DataMessage, Message, RequestM
 use anypath_replicate::mux::{Channel, Event as MuxEvent, Misbehaviour as MuxMisbehaviour, Mux, MuxError, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, Misbehaviour, PeerId, Replicator};
 use anypath_replicate::store::MemoryStore;
-use anypath_replicate::{
-    BlockProof, BlockRequest, HashRequest, Node, Proof, Request, SeekRequest, UpgradeProof, UpgradeRequest,
-};
+use anypath_replicate::{BlockProof, BlockRequest, HashRequest, Proof, Request, SeekRequest, UpgradeRequest};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
 use bytes::Bytes;
+
+use counting::held;
+use wrong::wrong;
 
 #[test]
 fn claims_about_blocks_cost_what_was_sent_at_most() {
@@ -179,6 +181,24 @@ fn a_head_is_not_proven_before_it_is_committed_but_the_one_before_it_is() {
 }
 
 #[test]
+fn a_manifest_is_not_told_of_before_it_is_committed() {
+    let mut victim = Replicator::new(Arc::new(MemoryStore::default()));
+    let pair = KeyPair::from_seed(&[3; 32]);
+    let core = victim.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap();
+    let key = *victim.core(core).key();
+    let mut foe = Foe::connect(&mut victim, key);
+    foe.open();
+    foe.deliver(&mut victim).unwrap();
+    let mut told = |victim: &mut Replicator| match foe.read(victim)[..] {
+        [Message::Sync(sync)] => sync.has_manifest,
+        ref told => panic!("{told:?}"),
+    };
+    assert!(!told(&mut victim));
+    victim.commit().unwrap();
+    assert!(told(&mut victim));
+}
+
+#[test]
 fn a_peer_that_takes_every_request_and_answers_none_is_passed_over() {
     let mut scene = Scene::new();
     scene.take_all_requests();
@@ -196,7 +216,7 @@ fn what_relies_on_an_answer_held_back_comes_from_others() {
     scene.take_all_requests();
     for message in scene.foe.read(&mut scene.victim) {
         let Message::Request(asked) = message else { continue };
-        if asked.request.block.is_some_and(|block| (1..3).contains(&block.index)) {
+        if asked.request.block.is_some_and(|block| [3, 5, 6].contains(&block.index)) {
             let proof = scene.writer.core(scene.source).prove(&asked.request).unwrap();
             scene.attack(&[Message::Data(DataMessage { request: asked.id, proof })]).unwrap();
         }
@@ -228,31 +248,6 @@ fn wrong_answers_are_named_and_the_rest_comes_from_others() {
         }
         scene.finish();
     }
-}
-
-/// Returns a wrong answer to a request.
-fn wrong(kind: u32, message: &Message) -> Option<Message> {
-    let Message::Request(asked) = message else { return None };
-    let index = asked.request.block.map_or(0, |block| block.index);
-    let node = Node { index: 2 * index + 2, size: 5, hash: [9; 32] };
-    let block = |index, nodes| Some(BlockProof { index, value: Bytes::from_static(b"wrong"), nodes });
-    let upgrade = |start, length, nodes: Vec<Node>| {
-        let (additional_nodes, signature) = (nodes.clone(), vec![1; 64]);
-        Some(UpgradeProof { start, length, nodes, additional_nodes, signature })
-    };
-    let (fork, proof) = (asked.fork, Proof::default());
-    let proof = match kind {
-        0 => return Some(Message::NoData { request: asked.id, reason: 1 }),
-        1 => Proof { fork: fork + 5, block: block(index, vec![]), ..proof },
-        2 => Proof { fork, block: block(index, vec![]), ..proof },
-        3 => Proof { fork, block: block(index + 1, vec![]), ..proof },
-        4 => Proof { fork, block: block(index, vec![node; 3_000]), ..proof },
-        5 => Proof { fork, upgrade: upgrade(0, (1 << 53) - 1, vec![node]), ..proof },
-        6 => Proof { fork, block: block((1 << 53) - 1, vec![]), upgrade: upgrade((1 << 53) - 1, 9, vec![]), ..proof },
-        7 => Proof { fork, ..proof },
-        _ => Proof { fork: 0, ..proof },
-    };
-    Some(Message::Data(DataMessage { request: if kind == 8 { 0 } else { asked.id }, proof }))
 }
 
 #[test]
@@ -596,32 +591,3 @@ fn request(id: u64, request: Request) -> Message {
 fn block_request(index: u64, nodes: u64) -> Request {
     Request { block: Some(BlockRequest { index, nodes }), ..Request::default() }
 }
-
-/// Bytes this thread has allocated and not freed.
-fn held() -> isize {
-    HELD.with(Cell::get)
-}
-
-/// Counts what each thread, hence each test, allocates and frees.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-}
-
-// Counting needs an allocator, and those are unsafe by nature; this one leaves all to the system's.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.with(|held| held.set(held.get() + layout.size() as isize));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.with(|held| held.set(held.get() - layout.size() as isize));
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
