@@ -50,6 +50,27 @@ fn only_what_is_wanted_is_fetched_and_a_third_peer_gets_it_from_both() {
 }
 
 #[test]
+fn a_search_through_many_holes_lets_others_in_between() {
+    let (mut writer, core) = empty_blocks(20_000);
+    let key = *writer.core(core).key();
+    let (mut middle, mut last) = (reader(), reader());
+    let held = middle.open(&key).unwrap();
+    (1..20_000).step_by(2).for_each(|odd| middle.want(held, odd..odd + 1).unwrap());
+    Link::new(&mut writer, &mut middle).settle(&mut writer, &mut middle);
+    let copy = last.open(&key).unwrap();
+    (0..20_000).step_by(2).for_each(|even| last.want(copy, even..even + 1).unwrap());
+    let mut link = Link::new(&mut middle, &mut last);
+    let mut halves = 0;
+    while link.step(&mut middle, &mut last).unwrap() {
+        halves += usize::from(last.has_frame(link.right) && last.is_ready());
+    }
+    assert!(halves > 1, "10,000 holes were looked over in one go");
+    assert_eq!((last.core(copy).length(), last.core(copy).contiguous_length()), (20_000, 0));
+    Link::new(&mut writer, &mut last).settle(&mut writer, &mut last);
+    assert!((0..20_000).all(|index| last.core(copy).has(index) == (index % 2 == 0)));
+}
+
+#[test]
 fn a_truncated_core_is_followed_at_any_depth() {
     for kept in [0, 1, 5, 8, 31, 39] {
         let (mut writer, core) = writer(40);
@@ -387,10 +408,17 @@ fn several_signers_append_to_a_core_that_none_may_write_alone() {
 }
 
 fn writer(blocks: u64) -> (Replicator, CoreId) {
+    writer_of((0..blocks).map(block).collect())
+}
+
+fn empty_blocks(blocks: usize) -> (Replicator, CoreId) {
+    writer_of(vec![Bytes::new(); blocks])
+}
+
+fn writer_of(blocks: Vec<Bytes>) -> (Replicator, CoreId) {
     let mut replicator = Replicator::new(Arc::new(MemoryStore::default()));
     let pair = KeyPair::from_seed(&[1; 32]);
     let core = replicator.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap();
-    let blocks: Vec<_> = (0..blocks).map(block).collect();
     replicator.append(core, &blocks).unwrap();
     replicator.commit().unwrap();
     (replicator, core)
@@ -440,7 +468,7 @@ impl Link {
         right.commit()?;
         while left.poll_event().is_some() {}
         self.events.extend(std::iter::from_fn(|| right.poll_event()));
-        Ok(moved)
+        Ok(moved || left.has_frame(self.left) || right.has_frame(self.right))
     }
 
     fn settle(&mut self, left: &mut Replicator, right: &mut Replicator) {

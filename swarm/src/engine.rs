@@ -179,9 +179,11 @@ impl Engine {
         let mut stop = false;
         while let Some(job) = queue.blocking_recv() {
             let mut next = Some(job);
-            while let Some(job) = next {
-                stop |= matches!(job, Job::Stop);
-                self.handle(job)?;
+            while next.is_some() || (!stop && self.replicator.is_ready()) {
+                if let Some(job) = next {
+                    stop |= matches!(job, Job::Stop);
+                    self.handle(job)?;
+                }
                 self.finish_commit(false)?;
                 self.commit_if_due()?;
                 self.hand_out()?;

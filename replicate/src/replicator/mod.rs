@@ -14,6 +14,7 @@
 
 mod announce;
 mod answers;
+mod commit;
 mod conflict;
 mod connection;
 mod event;
@@ -48,7 +49,7 @@ pub use self::writer::Writer;
 use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// A connected peer; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -320,69 +321,27 @@ impl Replicator {
             if let Some(message) = &message {
                 connection.send(core, message)?;
             }
-            if message.is_some() || exchange.is_searching(peer) {
+            let searching = exchange.is_searching(peer);
+            if message.is_some() || searching {
                 connection.mark_ready(core);
+            }
+            if message.is_none() && searching {
+                // The search goes on at the next call: others come first.
+                self.ready.insert(peer);
+                break;
             }
         }
         Ok(connection.mux.poll_frame(out))
     }
 
+    /// Returns whether [`Replicator::take_ready`] has a peer to name.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Returns whether [`Replicator::poll_frame`] has something for the peer.
     pub fn has_frame(&self, peer: PeerId) -> bool {
         self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.mux.queued_bytes() > 0)
-    }
-
-    /// Returns how many bytes of blocks and nodes wait for a commit.
-    pub fn staged_bytes(&self) -> usize {
-        self.staged.iter().map(|id| self.core(*id).staged_bytes()).sum()
-    }
-
-    /// Returns whether anything waits for a commit.
-    pub fn is_staged(&self) -> bool {
-        !self.staged.is_empty()
-    }
-
-    /// Makes everything staged last, all cores in one transaction, then queues what peers and application are told.
-    ///
-    /// # Errors
-    /// If the store fails. What was staged is then of no use: the replicator must be dropped.
-    pub fn commit(&mut self) -> Result<(), StoreError> {
-        let batch = self.begin_commit()?;
-        self.store.commit(batch)?;
-        self.finish_commit()
-    }
-
-    /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
-    ///
-    /// # Errors
-    /// As [`Replicator::commit`].
-    ///
-    /// # Panics
-    /// If the last commit begun is not finished.
-    pub fn begin_commit(&mut self) -> Result<Batch, StoreError> {
-        assert!(self.committing.is_empty(), "one commit at a time");
-        self.committing = std::mem::take(&mut self.staged);
-        let mut batch = Batch::default();
-        for id in &self.committing {
-            let exchange = &mut self.exchanges[id.0 as usize];
-            batch.cores.extend(exchange.core.take_changes());
-            exchange.hand_out()?;
-        }
-        Ok(batch)
-    }
-
-    /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
-    ///
-    /// # Errors
-    /// As [`Replicator::commit`].
-    pub fn finish_commit(&mut self) -> Result<(), StoreError> {
-        for id in std::mem::take(&mut self.committing) {
-            let exchange = self.exchange_mut(id);
-            exchange.core.committed();
-            exchange.committed()?;
-            self.spread_ready(id);
-        }
-        Ok(())
     }
 
     /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.

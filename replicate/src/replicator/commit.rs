@@ -1,0 +1,59 @@
+//! Commits: what is staged in many cores becomes lasting together, and is told afterwards.
+
+use super::Replicator;
+use crate::store::{Batch, StoreError};
+
+impl Replicator {
+    /// Returns how many bytes of blocks and nodes wait for a commit.
+    pub fn staged_bytes(&self) -> usize {
+        self.staged.iter().map(|id| self.core(*id).staged_bytes()).sum()
+    }
+
+    /// Returns whether anything waits for a commit.
+    pub fn is_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Makes everything staged last, all cores in one transaction, then queues what peers and application are told.
+    ///
+    /// # Errors
+    /// If the store fails. What was staged is then of no use: the replicator must be dropped.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        let batch = self.begin_commit()?;
+        self.store.commit(batch)?;
+        self.finish_commit()
+    }
+
+    /// Returns everything staged, for the store to commit; the rest of the replicator's work may go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    ///
+    /// # Panics
+    /// If the last commit begun is not finished.
+    pub fn begin_commit(&mut self) -> Result<Batch, StoreError> {
+        assert!(self.committing.is_empty(), "one commit at a time");
+        self.committing = std::mem::take(&mut self.staged);
+        let mut batch = Batch::default();
+        for id in &self.committing {
+            let exchange = &mut self.exchanges[id.0 as usize];
+            batch.cores.extend(exchange.core.take_changes());
+            exchange.hand_out()?;
+        }
+        Ok(batch)
+    }
+
+    /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
+    ///
+    /// # Errors
+    /// As [`Replicator::commit`].
+    pub fn finish_commit(&mut self) -> Result<(), StoreError> {
+        for id in std::mem::take(&mut self.committing) {
+            let exchange = self.exchange_mut(id);
+            exchange.core.committed();
+            exchange.committed()?;
+            self.spread_ready(id);
+        }
+        Ok(())
+    }
+}
