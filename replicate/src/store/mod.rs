@@ -15,7 +15,7 @@ mod disk;
 mod error;
 mod memory;
 
-pub use disk::{Config, DiskStore, Durability};
+pub use disk::{Config, Disk, DiskFile, DiskStore, Durability};
 pub use error::{Damage, StoreError};
 pub use memory::MemoryStore;
 
