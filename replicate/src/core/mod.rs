@@ -83,6 +83,14 @@ impl fmt::Debug for Core {
 struct Rows {
     info: bool,
     head: bool,
+    /// The head was signed here, and is not one of a peer's.
+    signed: bool,
+}
+
+impl Rows {
+    fn and(self, other: Self) -> Self {
+        Self { info: self.info | other.info, head: self.head | other.head, signed: self.signed | other.signed }
+    }
 }
 
 impl Core {
@@ -119,7 +127,7 @@ impl Core {
             frozen: false,
             staged: Staged::default(),
             cache: RefCell::default(),
-            changed: Rows { info: true, head: false },
+            changed: Rows { info: true, ..Rows::default() },
             handed: Rows::default(),
         }
     }
@@ -330,7 +338,7 @@ impl Core {
     pub fn take_changes(&mut self) -> Option<CoreChanges> {
         let bitfield = self.bitfield.hand_out();
         let changed = std::mem::take(&mut self.changed);
-        self.handed = Rows { info: self.handed.info | changed.info, head: self.handed.head | changed.head };
+        self.handed = self.handed.and(changed);
         if self.handed == Rows::default() && bitfield.is_empty() && self.staged.is_empty() {
             return None;
         }
@@ -339,6 +347,7 @@ impl Core {
             core: self.discovery_key,
             info: self.handed.info.then(|| self.info().encode()),
             head: self.handed.head.then(|| Head::encode(&self.tree, &self.signature, &self.user_data)),
+            lasting: self.handed.signed,
             truncate,
             clear,
             nodes,

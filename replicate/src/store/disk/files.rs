@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub trait Disk: Debug + Send + Sync {
     /// Returns where it is, for messages.
     fn path(&self) -> &Path;
+    /// Returns whether a file was ever opened.
+    fn has(&self, name: &str) -> io::Result<bool>;
     /// Opens a file, or creates an empty one.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Returns once the names of all files opened so far outlive a power cut.

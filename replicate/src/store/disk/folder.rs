@@ -43,6 +43,10 @@ impl Disk for Folder {
         &self.path
     }
 
+    fn has(&self, name: &str) -> io::Result<bool> {
+        self.path.join(name).try_exists()
+    }
+
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.path.join(name);
         Ok(Arc::new(Opened { written: open_file(&path)?, read: open_file(&path)? }))

@@ -41,6 +41,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::ReadableTable;
@@ -56,6 +57,8 @@ use self::folder::Folder;
 use self::journal::Journal;
 use self::rows::{Placed, Standing, View};
 use self::syncer::{Files, Syncer};
+#[cfg(doc)]
+use super::CoreChanges;
 use super::{Batch, Page, Store, StoreError};
 use crate::Node;
 
@@ -78,18 +81,21 @@ pub struct Config {
     pub durability: Durability,
     /// Bytes of memory for pages of the database. Default: 16 MiB, which holds the rows of about 100,000 blocks.
     pub cache_bytes: usize,
+    /// How long a relaxed store collects changes before it syncs them. Default: 50 ms, half of what may be lost; the
+    /// other half is for the disk.
+    pub sync_delay: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { durability: Durability::Relaxed, cache_bytes: 16 << 20 }
+        Self { durability: Durability::Relaxed, cache_bytes: 16 << 20, sync_delay: Duration::from_millis(50) }
     }
 }
 
 /// What a power cut may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// At most the last 100 ms.
+    /// At most the last 100 ms of what was received; nothing that was signed here ([`CoreChanges::lasting`]).
     #[default]
     Relaxed,
     /// Nothing: every commit waits for the disk.
@@ -137,7 +143,9 @@ impl DiskStore {
     /// As [`DiskStore::open`].
     pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<Self, StoreError> {
         let open = |name| disk.open(name).map_err(disk.failure(name));
-        let database = Database::open(open(DATABASE)?, config.cache_bytes).map_err(disk.fault(DATABASE))?;
+        // The journal is made once the database is whole: without it, what there may be of one was never in use.
+        let used = disk.has(JOURNAL).map_err(disk.failure(JOURNAL))?;
+        let database = open_database(&open(DATABASE)?, config.cache_bytes, used).map_err(disk.fault(DATABASE))?;
         let standing = database.standing().map_err(disk.fault(DATABASE))?;
         if standing.format > rows::FORMAT_KNOWN {
             let (path, found, known) = (disk.path().to_owned(), standing.format, rows::FORMAT_KNOWN);
@@ -149,7 +157,7 @@ impl DiskStore {
         disk.sync().map_err(|error| Fault::from(error).at(disk.path()))?;
         let files = Arc::new(Files::new(blocks, journal));
         let syncer = match config.durability {
-            Durability::Relaxed => Some(Syncer::start(files.clone()).map_err(disk.failure(BLOCKS))?),
+            Durability::Relaxed => Some(Syncer::start(files.clone(), config.sync_delay).map_err(disk.failure(BLOCKS))?),
             Durability::Full => None,
         };
         let writer = Mutex::new(Writer { standing, journal_end: 0, blocks_bytes: 0, dropped: Vec::new() });
@@ -199,13 +207,15 @@ impl DiskStore {
 
     /// Writes the batch to the journal, and returns the new end of that. After a failure nothing is left of it.
     fn write_journal(&self, placed: &Placed, end: u64) -> Result<u64, StoreError> {
-        if self.syncer.is_none() && placed.blocks.bytes > 0 {
+        let later = self.syncer.as_ref().filter(|_| !placed.batch.is_lasting());
+        // What was left to the other thread must be there before what follows it.
+        if later.is_none() && (self.syncer.is_some() || placed.blocks.bytes > 0) {
             self.files.sync_blocks().map_err(self.disk.failure(BLOCKS))?;
         }
         let journal = &self.files.journal;
         let append = || -> io::Result<u64> {
             let after = journal.append(end, placed)?;
-            self.syncer.as_ref().map_or_else(|| self.files.sync_journal(), Syncer::mark)?;
+            later.map_or_else(|| self.files.sync_journal(), Syncer::mark)?;
             Ok(after)
         };
         append().or_else(|error| journal.cut(end).and(Err(error))).map_err(self.disk.failure(JOURNAL))
@@ -290,6 +300,13 @@ impl Store for DiskStore {
         writer.blocks_bytes += bytes;
         Ok(())
     }
+}
+
+/// Opens the database; one that was never in use, and whose making was cut short, is made anew.
+fn open_database(file: &Arc<dyn DiskFile>, cache_bytes: usize, used: bool) -> Result<Database, Fault> {
+    let open = || Database::open(file.clone(), cache_bytes);
+    let unfinished = |_| file.set_bytes(0).map_err(Fault::from).and_then(|()| open());
+    if used { open() } else { open().or_else(unfinished) }
 }
 
 /// Applies what is in the journal and not in the database, for good, and empties the journal.
