@@ -1,8 +1,8 @@
 //! What `share` remembers of a folder, so that a file that did not change is not read again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anypath_wire::PublicKey;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fingerprint;
 use super::drive::Version;
+use crate::lasting;
 
 /// The fingerprints of the files that the drive holds as they are, in a file in the store's folder.
 ///
@@ -51,14 +52,12 @@ impl Seen {
     /// # Errors
     /// Those of writing and renaming.
     pub fn save(&self, version: Version) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        let mut out = BufWriter::new(File::create(&fresh)?);
         let Version { length, fork } = version;
         let header = Header { format: FORMAT, folder: self.folder.clone(), drive: self.drive.clone(), length, fork };
-        line(&mut out, &header)?;
-        self.files.iter().try_for_each(|seen| line(&mut out, &seen))?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
-        fs::rename(fresh, &self.path)
+        lasting::replace(&self.path, |out| {
+            line(out, &header)?;
+            self.files.iter().try_for_each(|seen| line(out, &seen))
+        })
     }
 
     /// Returns whether the file was brought over in just this state.

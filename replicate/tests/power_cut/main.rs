@@ -7,6 +7,7 @@
 
 mod chance;
 mod disk;
+mod histories;
 
 mod model;
 

@@ -11,11 +11,11 @@ use crate::{Chance, SimulatedDisk, open, seeds};
 #[test]
 fn whole_batches_survive_and_none_that_was_promised_is_lost() {
     let mut lost = 0;
-    for seed in seeds(400) {
+    for seed in seeds(300) {
         let durability = if seed % 4 == 0 { Durability::Full } else { Durability::Relaxed };
         lost += Life::new(seed, durability).live();
     }
-    assert!(lost > seeds(400).end / 4, "the simulation is too kind: only {lost} batches were lost");
+    assert!(lost > seeds(300).end / 4, "the simulation is too kind: only {lost} batches were lost");
 }
 
 struct Life {
@@ -77,8 +77,8 @@ impl Life {
     fn batch(&mut self) -> Batch {
         let number = self.batches.len() as u64;
         let mut records = vec![("number".to_owned(), Some(number.to_le_bytes().to_vec()))];
-        if self.chance.once_in(30) {
-            // Soon enough of it to settle the journal.
+        if self.seed.is_multiple_of(8) && self.chance.once_in(8) {
+            // Soon enough of it to settle the journal, in some runs: it takes most of the time.
             records.push(("large".to_owned(), Some(vec![number as u8; 2 << 20])));
         }
         let cores = (0..self.chance.below(3)).map(|_| self.changes(number)).collect();
