@@ -227,7 +227,8 @@ mod tests {
         assert_eq!(clone.timeout, Duration::from_millis(500));
         assert_eq!(clone.link.via.len(), 1);
         assert!(!args.storage.durable);
-        let words = ["anypath", "--store", "s", "share", "--durable", "--watch", "--listen", "tcp://0.0.0.0:1-9", "--no-hints"];
+        let words =
+            ["anypath", "--store", "s", "share", "--durable", "--watch", "--listen", "tcp://0.0.0.0:1-9", "--no-hints"];
         let args = Args::try_parse_from(words).unwrap();
         assert_eq!((args.storage.store, args.storage.durable), (Some("s".into()), true));
     }

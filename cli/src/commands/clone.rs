@@ -43,7 +43,8 @@ fn clone_into(
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
     target.durable = storage.durable;
     check_target(args, &target, &place, folder)?;
-    Session::open(place, storage, report, interrupt)?.run(|session| fetch(args, folder, &mut target, session, report, interrupt))
+    Session::open(place, storage, report, interrupt)?
+        .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
 /// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.

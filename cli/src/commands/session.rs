@@ -37,12 +37,7 @@ impl Session {
     ///
     /// # Errors
     /// If the store is in use, damaged or cannot be made.
-    pub(super) fn open(
-        place: Place,
-        storage: &Storage,
-        report: &Arc<Report>,
-        interrupt: &Interrupt,
-    ) -> Result<Self> {
+    pub(super) fn open(place: Place, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
         place.check_keys()?;
         let keys = Keys::open(&place.keys())?;
         let durability = if storage.durable { Durability::Full } else { Durability::Relaxed };

@@ -120,7 +120,8 @@ impl Life {
             assert_eq!(store.head(&core).unwrap(), model.head(&core).unwrap(), "seed {seed}");
             assert_eq!(store.bitfield(&core).unwrap(), model.bitfield(&core).unwrap(), "seed {seed}");
             for index in 0..BLOCKS {
-                let blocks: [Option<Bytes>; 2] = [store.block(&core, index).unwrap(), model.block(&core, index).unwrap()];
+                let blocks: [Option<Bytes>; 2] =
+                    [store.block(&core, index).unwrap(), model.block(&core, index).unwrap()];
                 assert_eq!(blocks[0], blocks[1], "seed {seed}, block {index} after {there} batches");
             }
             for index in 0..2 * BLOCKS {
