@@ -22,6 +22,8 @@ pub struct Seen {
     folder: String,
     drive: String,
     files: BTreeMap<String, Fingerprint>,
+    /// Whether the file on disk says something else.
+    changed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,16 +44,20 @@ impl Seen {
             folder: folder.to_string_lossy().into_owned(),
             drive: drive.to_string(),
             files: BTreeMap::new(),
+            changed: false,
         };
         seen.files = seen.read(version).unwrap_or_default();
         seen
     }
 
-    /// Writes everything, replacing the file in one step.
+    /// Writes everything, replacing the file in one step, if anything changed since.
     ///
     /// # Errors
     /// Those of writing and renaming.
-    pub fn save(&self, version: Version) -> io::Result<()> {
+    pub fn save(&mut self, version: Version) -> io::Result<()> {
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
+        }
         let Version { length, fork } = version;
         let header = Header { format: FORMAT, folder: self.folder.clone(), drive: self.drive.clone(), length, fork };
         lasting::replace(&self.path, |out| {
@@ -67,6 +73,7 @@ impl Seen {
 
     /// Remembers that the drive holds the file in this state.
     pub(super) fn insert(&mut self, name: &str, fingerprint: Fingerprint) {
+        self.changed = true;
         match self.files.get_mut(name) {
             Some(known) => *known = fingerprint,
             None => drop(self.files.insert(name.to_owned(), fingerprint)),
@@ -75,7 +82,7 @@ impl Seen {
 
     /// Forgets a file, so that it is read next time.
     pub(super) fn forget(&mut self, name: &str) {
-        self.files.remove(name);
+        self.changed |= self.files.remove(name).is_some();
     }
 
     fn read(&self, version: Version) -> Option<BTreeMap<String, Fingerprint>> {

@@ -284,7 +284,7 @@ impl Core {
     }
 
     fn stored_node(&self, index: u64) -> Result<Option<Node>, StoreError> {
-        if let Some(node) = self.cache.borrow().find(index) {
+        if let Some(node) = self.cache.borrow_mut().find(index) {
             return Ok(node);
         }
         let node = self.store.node(&self.discovery_key, index)?;
@@ -361,6 +361,12 @@ impl Core {
         self.staged.committed(self.cache.get_mut());
         self.bitfield.committed();
         self.handed = Rows::default();
+    }
+
+    /// Gives back the memory that speeds up reading: if nothing was read since the last call, or at once.
+    pub fn rest(&self, at_once: bool) {
+        let mut cache = self.cache.borrow_mut();
+        if at_once { cache.clear() } else { cache.rest() }
     }
 
     fn info(&self) -> Info {

@@ -1,6 +1,6 @@
 //! Measures the memory of two peers that share 1,000 cores and have nothing to do:
 //! `cargo run --release -p anypath-benches --bin idle [CORES [BLOCKS]]`. One holds all cores, the other fetches them
-//! whole first; each is a process of its own, and says what it takes some seconds later, and again when started anew.
+//! whole first; each is a process of its own, and says what it takes twelve seconds later, and again when started anew.
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
 use std::env;
@@ -82,4 +82,5 @@ async fn play(folder: &Path, address: &str, cores: u32, whole: u64) -> Result<()
 
 const MIB: f64 = (1 << 20) as f64;
 const POLL: Duration = Duration::from_millis(50);
-const REST: Duration = Duration::from_secs(3);
+/// Long enough for what is of no use any more to be given back.
+const REST: Duration = Duration::from_secs(12);
