@@ -86,6 +86,15 @@ impl Place {
         self.0.join("folders").join(short_hash(folder) + ".seen")
     }
 
+    /// Returns what share remembers of any folder, in this store and in those that have their default places.
+    pub(crate) fn all_seen(&self) -> Vec<PathBuf> {
+        let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let defaults = default_root().into_iter().flat_map(|root| list(&root));
+        let stores = std::iter::once(self.0.clone()).chain(defaults);
+        let remembered = stores.flat_map(|store| list(&store.join("folders")));
+        remembered.filter(|path| path.extension().is_some_and(|extension| extension == "seen")).collect()
+    }
+
     /// Returns where clone remembers what it wrote into a folder.
     pub fn written(&self, folder: &Path) -> PathBuf {
         self.0.join("folders").join(short_hash(folder) + ".written")

@@ -62,6 +62,22 @@ fn a_closed_terminal_leaves_no_unfinished_file() -> Result<()> {
     share.stop().map(drop)
 }
 
+#[test]
+fn a_folder_is_not_cloned_into_itself() -> Result<()> {
+    let stage = tempfile::tempdir()?;
+    let path = |name: &str| stage.path().join(name);
+    fs::create_dir(path("folder"))?;
+    fs::write(path("folder/file"), "content")?;
+    let share = Share::start(&path("store"), &path("folder"), &[])?;
+    let link = share.link.clone();
+    share.stop()?;
+    let within = path("folder/copy");
+    let clone = Anypath::run(&path("store"), ["clone", &link, text(&within)?, "--live", "--force"])?;
+    let message = clone.expect_sentence(1)?;
+    ensure!(message.contains("lies in") && !within.exists(), "{message}");
+    Ok(())
+}
+
 fn flip(path: &Path, at: u64) -> Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut byte = [0];

@@ -12,7 +12,7 @@ use super::session::{Session, place_for};
 use crate::args::{Clone, Storage};
 use crate::drives::{RemoteDrive, VersionGone};
 use crate::folder::drive::DriveSource;
-use crate::folder::{Restored, Target, Written, restore};
+use crate::folder::{Restored, Seen, Target, Written, restore};
 use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 
 /// Clones a drive into a folder.
@@ -52,6 +52,15 @@ fn check_target(args: &Clone, target: &Target, place: &Place, folder: &Path) -> 
     let refuse = |code, why: &str| Err(Failure::new(code, format!("{} {why}", folder.display())).into());
     if place.path().starts_with(folder) {
         return refuse("store_in_target", "holds the store: name a store outside of it with --store");
+    }
+    let shared = place.all_seen().into_iter().find_map(|seen| Seen::folder_of(&seen, &args.link.key));
+    if let Some(shared) = shared.filter(|shared| folder.starts_with(shared)) {
+        let why = format!(
+            "lies in {}, which is shared as this very drive: every copy would hold all copies before it; choose a \
+            folder outside of it",
+            shared.display()
+        );
+        return refuse("target_in_shared", &why);
     }
     let drive = Written::header(&place.written(folder)).map(|header| header.drive);
     if args.force || drive.as_ref() == Some(&args.link.key.to_string()) {

@@ -48,7 +48,11 @@ impl OwnDrive {
             let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
             header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut replicator.writer(db))?;
             let core = replicator.core(blobs);
-            Ok((db, blobs, Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new(), pending_bytes: 0 }))
+            Ok((
+                db,
+                blobs,
+                Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new(), pending_bytes: 0 },
+            ))
         })??;
         let writer = BlobWriter::new(&tail);
         let source = RemoteDrive::own(waiter, db, blobs)?;

@@ -50,6 +50,13 @@ impl Seen {
         seen
     }
 
+    /// Returns the folder that a list at this path is about, if it was shared as this drive.
+    pub fn folder_of(path: &Path, drive: &PublicKey) -> Option<PathBuf> {
+        let first = BufReader::new(File::open(path).ok()?).lines().next()?.ok()?;
+        let header: Header = serde_json::from_str(&first).ok()?;
+        (header.format == FORMAT && header.drive == drive.to_string()).then(|| header.folder.into())
+    }
+
     /// Writes everything, replacing the file in one step, if anything changed since.
     ///
     /// # Errors

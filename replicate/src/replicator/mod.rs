@@ -361,11 +361,12 @@ impl Replicator {
             mux::Event::Opened { channel, handshake } => {
                 let Some(connection) = self.connections.get(&peer) else { return Ok(()) };
                 let Some(core) = connection.core(channel) else { return Ok(()) };
-                let exchange = &mut self.exchanges[core.0 as usize];
+                let exchange = &self.exchanges[core.0 as usize];
                 if !connection.proves(exchange.core.key(), &handshake) {
                     return Err(Misbehaviour::Capability(*exchange.core.key()).into());
                 }
-                exchange.add_peer(peer);
+                self.settle(core)?;
+                self.exchange_mut(core).add_peer(peer);
                 self.events.push_back(Event::Opened { peer, core });
                 self.spread_ready(core);
             }

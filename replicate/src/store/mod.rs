@@ -40,6 +40,8 @@ pub trait Store: Send + Sync {
     fn bitfield(&self, core: &DiscoveryKey) -> Result<Vec<(u64, Page)>, StoreError>;
     /// Applies all of the batch or, if it fails, nothing; once it returns, a killed process has lost nothing of it.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+    /// Returns once everything committed so far outlives a power cut.
+    fn sync(&self) -> Result<(), StoreError>;
 }
 
 /// Changes that become visible and lasting together.

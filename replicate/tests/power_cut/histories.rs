@@ -63,6 +63,8 @@ impl World {
             1 => self.lose_power(place),
             2..5 => self.write(),
             5..9 => self.commit(place),
+            9 => self.part(place),
+            10 => self.join(),
             _ => {
                 self.exchange(place);
             }
@@ -94,20 +96,30 @@ impl World {
                 Ok(true) => {
                     let back = self.nodes[to].peers[&from];
                     let handled = self.nodes[to].replicator.handle_frame(back, frame.into());
-                    self.expect_sound(handled);
                     self.note_head(to);
                     moved = true;
+                    if !self.expect_sound(to, handled) {
+                        return true;
+                    }
                 }
-                polled => self.expect_sound(polled.map(drop)),
+                polled => {
+                    if !self.expect_sound(from, polled.map(drop)) {
+                        return true;
+                    }
+                }
             }
         }
         moved
     }
 
-    fn expect_sound(&self, outcome: Result<(), FrameError>) {
-        if let Err(error) = outcome {
-            panic!("seed {}: {error}", self.seed);
+    /// A node fails only for want of power, which it then gets again; returns whether it had it all along.
+    fn expect_sound(&mut self, place: usize, outcome: Result<(), FrameError>) -> bool {
+        match outcome {
+            Ok(()) => return true,
+            Err(FrameError::Store(_)) if self.nodes[place].disk.is_dead() => self.lose_power(place),
+            Err(error) => panic!("seed {}: {error}", self.seed),
         }
+        false
     }
 
     /// Whatever a reader took over has left the writer.
@@ -126,15 +138,21 @@ impl World {
 
     fn lose_power(&mut self, place: usize) {
         self.cuts += 1;
-        for (other, peer) in std::mem::take(&mut self.nodes[place].peers) {
-            let Node { replicator, peers, .. } = &mut self.nodes[other];
-            replicator.disconnect(peer).unwrap();
-            assert!(peers.remove(&place).is_some());
-        }
+        self.part(place);
         self.nodes[place].disk.fail_after(0);
         self.nodes[place].restart(&mut self.chance);
         check_blocks(self.nodes[place].core(), self.seed);
         self.join();
+    }
+
+    /// Ends all lines to a node.
+    fn part(&mut self, place: usize) {
+        for (other, back) in std::mem::take(&mut self.nodes[place].peers) {
+            let Node { replicator, peers, .. } = &mut self.nodes[other];
+            let peer = peers.remove(&place).unwrap();
+            replicator.disconnect(peer).unwrap();
+            self.nodes[place].replicator.disconnect(back).unwrap();
+        }
     }
 
     fn join(&mut self) {

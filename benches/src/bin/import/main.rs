@@ -18,9 +18,8 @@ fn main() -> Result<()> {
     println!("| folder | MiB | hash, ms | import, ms | hash / import | list, ms | again, ms | started, ms |");
     println!("|---|---|---|---|---|---|---|---|");
     for load in LOADS {
-        let runs: Vec<Imported> = (0..runs)
-            .map(|_| measure(&program, tempfile::tempdir_in(&root)?.path(), load))
-            .collect::<Result<_>>()?;
+        let runs: Vec<Imported> =
+            (0..runs).map(|_| measure(&program, tempfile::tempdir_in(&root)?.path(), load)).collect::<Result<_>>()?;
         let median = |of: fn(&Imported) -> Duration| {
             let mut times: Vec<_> = runs.iter().map(of).collect();
             times.sort_unstable();
