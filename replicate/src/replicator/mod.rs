@@ -286,6 +286,7 @@ impl Replicator {
         let cores: Vec<_> = self.connections.get(&peer).into_iter().flat_map(Connection::cores).collect();
         for core in cores {
             self.exchange_mut(core).tick(peer)?;
+            self.core(core).rest(false);
             self.spread_ready(core);
         }
         Ok(())
@@ -360,11 +361,12 @@ impl Replicator {
             mux::Event::Opened { channel, handshake } => {
                 let Some(connection) = self.connections.get(&peer) else { return Ok(()) };
                 let Some(core) = connection.core(channel) else { return Ok(()) };
-                let exchange = &mut self.exchanges[core.0 as usize];
+                let exchange = &self.exchanges[core.0 as usize];
                 if !connection.proves(exchange.core.key(), &handshake) {
                     return Err(Misbehaviour::Capability(*exchange.core.key()).into());
                 }
-                exchange.add_peer(peer);
+                self.settle(core)?;
+                self.exchange_mut(core).add_peer(peer);
                 self.events.push_back(Event::Opened { peer, core });
                 self.spread_ready(core);
             }
@@ -432,6 +434,9 @@ impl Replicator {
         let exchange = self.exchange_mut(core);
         let shared = exchange.peers.contains_key(&peer);
         exchange.remove_peer(peer)?;
+        if exchange.peers.is_empty() {
+            exchange.core.rest(true);
+        }
         self.spread_ready(core);
         if shared {
             self.events.push_back(Event::Closed { peer, core });
