@@ -49,6 +49,7 @@
 //! # }
 //! ```
 
+mod buffers;
 mod committer;
 mod connection;
 mod engine;

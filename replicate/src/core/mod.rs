@@ -45,6 +45,7 @@ pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
 pub use position::Position;
 pub use reorg::{Adopted, Reorg, Want};
+pub(crate) use tree::leaf_hashes;
 pub use tree::{Tree, leaf, parent, tree_hash};
 
 use crate::Node;

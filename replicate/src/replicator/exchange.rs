@@ -222,7 +222,7 @@ impl Exchange {
                 Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
             )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
-            Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
+            Message::Data(data) => self.handle_data(id, data, None)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
             Message::Want(want) => self.handle_want(id, want.start, want.length)?,
             Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),
