@@ -1,0 +1,1 @@
+//! How much of a line strict long-poll uses.
