@@ -58,6 +58,8 @@ pub(crate) struct App {
     pub(crate) streams: BTreeMap<CircuitId, Streams>,
     /// When bytes came, with how many, for measurements.
     pub(crate) arrivals: Vec<(Time, u64)>,
+    /// The same of circuits without known content.
+    pub(crate) small: Vec<(Time, u64)>,
     pub(crate) foreign: u64,
     pub(crate) resets: u64,
     pub(crate) closed: Option<Closed>,
@@ -116,14 +118,20 @@ impl App {
         match event {
             Event::Opened { .. } => self.opened = true,
             Event::Offered { circuit, target, .. } => {
+                end.command(now, Command::Accept { circuit });
+                if target.iter().all(|byte| *byte == 0) {
+                    return;
+                }
                 let number = |at: usize| u64::from_le_bytes(target[at..at + 8].try_into().unwrap());
                 let streams = Streams::new(number(0), 1, number(16), number(8));
                 assert!(self.streams.insert(circuit, streams).is_none(), "{circuit:?} was offered twice");
-                end.command(now, Command::Accept { circuit });
             }
             Event::Data { circuit, bytes } => {
+                let Some(streams) = self.streams.get_mut(&circuit) else {
+                    self.small.push((now, bytes.len() as u64));
+                    return end.command(now, Command::Consumed { circuit, bytes: bytes.len() as u64 });
+                };
                 self.arrivals.push((now, bytes.len() as u64));
-                let streams = self.streams.get_mut(&circuit).expect("a circuit that was opened");
                 assert!(!streams.ended_in, "{circuit:?} goes on after its end");
                 if self.checks {
                     let expected = streams.content(1 - streams.outward, streams.came, bytes.len() as u64);

@@ -142,7 +142,7 @@ impl World {
         self.queue.insert((self.now + after, self.sequence), what);
     }
 
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         self.client_app.act(self.now, &mut self.client, &mut self.chance);
         let sessions: Vec<_> = self.relay.keys().copied().collect();
         for session in sessions {
