@@ -1,4 +1,4 @@
-//! The words every room shares: compact encoding, hashes, keys, links, time and the `Machine` trait.
+//! The words every room shares: compact encoding, hashes, keys, links, time, the `Machine` trait and Noise handshakes.
 //!
 //! Everything here is pure: no clock, no socket, no file, no randomness of its own.
 //! Two other rooms must need a thing before it may live here.
@@ -27,6 +27,7 @@ mod keys;
 mod link;
 mod listen;
 mod machine;
+pub mod noise;
 mod time;
 
 pub use address::{Address, InvalidAddress};
