@@ -46,7 +46,9 @@ impl Seen {
             files: BTreeMap::new(),
             changed: false,
         };
-        seen.files = seen.read(version).unwrap_or_default();
+        let read = seen.read(version);
+        seen.changed = read.is_none();
+        seen.files = read.unwrap_or_default();
         seen
     }
 
