@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use anypath_replicate::store::Durability;
 use anypath_wire::PublicKey;
 
 use super::session::{Session, place_for};
 use crate::args::Clone;
-use crate::drives::{RemoteDrive, VersionGone};
+use crate::drives::{Reading, RemoteDrive, VersionGone};
 use crate::folder::drive::DriveSource;
 use crate::folder::{Restored, Target, Written, restore};
 use crate::{Event, Exit, Failure, Interrupt, Place, Report};
@@ -42,7 +43,8 @@ fn clone_into(
     let place = place_for(store, folder)?;
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
     check_target(args, &target, &place, folder)?;
-    Session::open(place, report, interrupt)?.run(|session| fetch(args, folder, &mut target, session, report, interrupt))
+    Session::open(place, Durability::Relaxed, report, interrupt)?
+        .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
 /// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.
@@ -81,7 +83,8 @@ fn fetch(
 ) -> Result<Exit> {
     let key: PublicKey = args.link.key;
     session.listen(&args.network.listen, report)?;
-    let mut drive = RemoteDrive::open(session.waiter(args.timeout), key)?;
+    let mut drive =
+        RemoteDrive::open(session.waiter(args.timeout), key, args.link.encryption.clone(), Reading::Needed)?;
     let vias = session.connect(args.network.via.iter().chain(&args.link.via));
     let mut started = Instant::now();
     drive.latest(&session.reach, vias)?;
@@ -97,7 +100,13 @@ fn fetch(
         };
         let Restored { files, bytes, problems, .. } = restored;
         let seconds = started.elapsed().as_secs_f64();
-        report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport(), problems });
+        report.event(&Event::Done {
+            files: Some(files),
+            bytes,
+            seconds,
+            transport: session.reach.transport(),
+            problems,
+        });
         if !args.live {
             return Ok(if problems == 0 { Exit::Done } else { Exit::Failed });
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::PrimaryKey;
-use anypath_replicate::store::{Config as StoreConfig, DiskStore};
+use anypath_replicate::store::{Config as StoreConfig, DiskStore, Durability};
 use anypath_swarm::{Config, Event as NodeEvent, Node};
 use anypath_transports::{Tcp, Transport};
 use anypath_wire::{Address, KeyPair, ListenAt};
@@ -37,9 +37,14 @@ impl Session {
     ///
     /// # Errors
     /// If the store is in use, damaged or cannot be made.
-    pub(super) fn open(place: Place, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) fn open(
+        place: Place,
+        durability: Durability,
+        report: &Arc<Report>,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let keys = Keys::open(&place.keys())?;
-        let store = DiskStore::open(place.cores(), StoreConfig::default())?;
+        let store = DiskStore::open(place.cores(), StoreConfig { durability, ..StoreConfig::default() })?;
         let runtime = Runtime::new().context("cannot start threads")?;
         let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
         let identity = KeyPair::from_seed(&keys.node);

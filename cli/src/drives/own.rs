@@ -10,7 +10,7 @@ use anypath_replicate::corestore::Named;
 use anypath_replicate::drive::{BlobWriter, Drive, Edit, Entry as DriveEntry};
 use anypath_replicate::replicator::CoreId;
 use anypath_replicate::{AppendBlocks, Blocks};
-use anypath_wire::PublicKey;
+use anypath_wire::{EncryptionKey, PublicKey};
 use bytes::Bytes;
 
 use super::Waiter;
@@ -28,27 +28,29 @@ pub(crate) struct OwnDrive {
     writer: BlobWriter,
     edits: Vec<Edit>,
     drive: Arc<Mutex<Drive>>,
+    encryption: Option<EncryptionKey>,
 }
 
 impl OwnDrive {
-    /// Opens the drive, or makes an empty one.
+    /// Opens the drive, or makes an empty one; all of it is encrypted with that key, if there is one.
     ///
     /// # Errors
     /// If the store fails.
-    pub(crate) fn open(waiter: Waiter, named: &Named) -> Result<Self> {
+    pub(crate) fn open(waiter: Waiter, named: &Named, encryption: Option<EncryptionKey>) -> Result<Self> {
         let (key, entries, contents) = (named.key(), named.clone(), named.blobs());
         let drive = Arc::new(Mutex::new(Drive::new()));
-        let header = drive.clone();
+        let (header, with) = (drive.clone(), encryption.clone());
         let (db, blobs, tail) = waiter.call(move |replicator| -> Result<_> {
             let db = replicator.open_writable(entries.manifest, entries.signer)?;
             let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
-            header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut replicator.writer(db))?;
-            let core = replicator.core(blobs);
+            let mut entries = replicator.plaintext_writer(db, with.as_ref());
+            header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut entries)?;
+            let core = replicator.plaintext_writer(blobs, with.as_ref());
             Ok((db, blobs, Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new() }))
         })??;
         let writer = BlobWriter::new(&tail);
-        let source = RemoteDrive::own(waiter, db, blobs)?;
-        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), drive })
+        let source = RemoteDrive::own(waiter, db, blobs, encryption.clone())?;
+        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), drive, encryption })
     }
 
     /// Returns the drive's key.
@@ -62,7 +64,10 @@ impl OwnDrive {
         if blocks.is_empty() {
             return Ok(());
         }
-        self.source.waiter().call(move |replicator| replicator.append(blobs, &blocks))??;
+        let key = self.encryption.clone();
+        self.source
+            .waiter()
+            .call(move |replicator| replicator.plaintext_writer(blobs, key.as_ref()).append(&blocks))??;
         Ok(())
     }
 
@@ -73,8 +78,10 @@ impl OwnDrive {
         if edits.is_empty() {
             return Ok(());
         }
+        let key = self.encryption.clone();
         let applied = self.source.waiter().call(move |replicator| {
-            drive.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut replicator.writer(db), &edits)
+            let mut entries = replicator.plaintext_writer(db, key.as_ref());
+            drive.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut entries, &edits)
         })??;
         match applied {
             Need::Ready(_) => Ok(()),
