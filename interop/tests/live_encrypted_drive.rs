@@ -78,6 +78,28 @@ fn what_cannot_be_read_is_told() -> Result<()> {
     plain.stop().map(drop)
 }
 
+/// Blocks that no key made, among the contents of a good drive: files that lie there are named, the others cloned.
+#[test]
+fn contents_that_do_not_decrypt_are_left_out() -> Result<()> {
+    let Some(stage) = stage()? else { return Ok(()) };
+    let (mut writer, link) = stage.js_drive()?;
+    let contents = writer.ask("drive.info", json!({ "drive": "drive" }))?["contentKey"].clone();
+    writer.ask("core.open", json!({ "core": "as stored", "key": contents }))?;
+    let blocks = json!([hex(&EncryptionKey::new([3; 32])), "616263"]);
+    let appended = writer.ask("core.append", json!({ "core": "as stored", "blocks": blocks }))?;
+    let length = appended["length"].as_u64().context("no length")?;
+    let entry = |name: &str, block: u64, bytes: u64| {
+        let blob = json!({ "blockOffset": block, "byteOffset": 0, "blockLength": 1, "byteLength": bytes });
+        json!({ "key": name, "value": { "executable": false, "linkname": null, "blob": blob, "metadata": null } })
+    };
+    writer.drive_raw("drive", &json!([entry("/foreign", length - 2, 24), entry("/short", length - 1, 3)]))?;
+    let finished = stage.clone(&link, &[])?;
+    let damaged = |name: &str| (name.to_owned(), "damaged".to_owned());
+    let problems = finished.expect_code(1)?.problems();
+    ensure!(problems == [damaged("/foreign"), damaged("/short")], "{problems:?}");
+    expect_same(&list(&stage.folder())?, &list(&stage.target())?)
+}
+
 /// Once encrypted a share stays so, with the same link; once plain it cannot become so in the same store.
 #[test]
 fn a_share_stays_what_it_is() -> Result<()> {
