@@ -2,12 +2,14 @@
 //! drives of its own are encrypted with.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use anypath_wire::{EncryptionKey, PublicKey};
+
+use crate::lasting;
 
 /// The secrets that lie in a store, made when they are first asked for.
 ///
@@ -40,7 +42,9 @@ impl Keys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; 64];
                 getrandom::fill(&mut bytes).with_context(cannot)?;
-                write_private(path, &bytes).with_context(cannot)?;
+                // A drive whose link was passed on must not lose its seed.
+                lasting::replace(path, |out| out.write_all(&bytes)).with_context(cannot)?;
+                lasting::sync_way(path);
                 Self::from_bytes(&bytes, path)
             }
             Err(error) => Err(error).with_context(cannot),
@@ -64,7 +68,8 @@ impl Keys {
         let mut key = [0; 32];
         getrandom::fill(&mut key).with_context(cannot)?;
         self.encryption.insert(drive, EncryptionKey::new(key));
-        write_private(&self.path, &self.to_bytes()).with_context(cannot)
+        // What is encrypted with a key must not outlive it.
+        lasting::replace(&self.path, |out| out.write_all(&self.to_bytes())).with_context(cannot)
     }
 
     fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
@@ -82,28 +87,6 @@ impl Keys {
     fn to_bytes(&self) -> Vec<u8> {
         let drives = self.encryption.iter().flat_map(|(drive, key)| [&drive.0, key.bytes()]);
         [&self.primary, &self.node].into_iter().chain(drives).flatten().copied().collect()
-    }
-}
-
-/// Writes a whole file in one step that only its owner can read, and lets it reach the disk.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file: File = options.open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(fresh, path)?;
-    // What is encrypted with a key must not outlive it.
-    match path.parent() {
-        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
-        _ => Ok(()),
     }
 }
 

@@ -1,17 +1,15 @@
 //! `anypath seed`: keeps whole drives and serves them, without writing files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use anypath_replicate::store::Durability;
 use anypath_wire::{EncryptionKey, PublicKey};
 
 use super::session::Session;
 use super::share::listen_at;
-use crate::args::Seed;
+use crate::args::{Seed, Storage};
 use crate::drives::{Kept, Reading, RemoteDrive};
 use crate::folder::drive::Version;
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
@@ -20,16 +18,15 @@ use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 ///
 /// # Errors
 /// If the store cannot be opened or a place to listen not be had.
-pub(super) fn seed(args: &Seed, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let mut named = Named::new();
     for link in &args.links {
         let known = named.entry(link.key).or_default();
         *known = known.take().or_else(|| link.encryption.clone());
     }
     let keys: Vec<PublicKey> = named.keys().copied().collect();
-    let place = Place::for_drives(store, &keys)?;
-    let session = Session::open(place, Durability::Relaxed, report, interrupt)?;
-    session.run(|session| keep(args, named, session, report, interrupt))
+    let place = Place::for_drives(storage.store.as_deref(), &keys)?;
+    Session::open(place, storage, report, interrupt)?.run(|session| keep(args, named, session, report, interrupt))
 }
 
 /// Drives, each with what it is read with as far as a link told.

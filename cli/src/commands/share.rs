@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use anypath_replicate::corestore::{Namespace, PrimaryKey};
-use anypath_replicate::store::Durability;
+use anypath_replicate::corestore::Namespace;
 use anypath_transports::Tcp;
 use anypath_wire::{Address, EncryptionKey, Link, ListenAt, PublicKey};
 
 use super::session::{Session, place_for};
-use crate::args::Share;
+use crate::args::{Share, Storage};
 use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
@@ -21,21 +20,15 @@ use crate::{Event, Exit, Failure, Interrupt, Interrupted, Keys, LISTEN_DEFAULT, 
 ///
 /// # Errors
 /// If the folder cannot be read, the store not be opened, or a place to listen not be had.
-pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) fn share(args: &Share, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = folder(&args.folder)?;
-    let place = place_for(store, &folder)?;
+    let place = place_for(storage, &folder)?;
     if Place::is_at(&folder) || folder.starts_with(place.path()) {
         let message =
             format!("cannot share {}: it is a store, with the seeds that make drives yours", folder.display());
         return Err(Failure::new("folder", message).into());
     }
-    let keys = Keys::open(&place.keys())?;
-    let drive = PrimaryKey(keys.primary).core(&Namespace::default(), &drive_name(&folder)).key();
-    // What peers have of an encrypted drive must never be lost here and written anew: see `Encryption`.
-    let encrypted = args.encrypt || keys.encryption(&drive).is_some();
-    let durability = if encrypted { Durability::Full } else { Durability::Relaxed };
-    let session = Session::open(place, durability, report, interrupt)?;
-    session.run(|session| serve(args, &folder, session, report, interrupt))
+    Session::open(place, storage, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {

@@ -10,8 +10,8 @@
 //!
 //! Two plaintexts at one index and fork would share a keystream, and whoever saw both would know how they differ. So a
 //! truncation, which frees indices, takes a higher fork, and nobody may be shown a block that could be lost after that:
-//! a writer's store must reach the disk before it announces (`Durability::Full`), and a store brought back from a copy
-//! must not be written any more. The reference relies on the same, but for the disk.
+//! what is signed here reaches the disk before it is announced (`CoreChanges::lasting`), and a store brought back from an
+//! older copy must not be written any more. The reference relies on the same, but for the disk.
 //!
 //! Source: npm hypercore 11.37, `lib/default-encryption.js`.
 
