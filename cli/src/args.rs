@@ -1,10 +1,15 @@
 //! The command line: what may be said, and the help that explains it.
 
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anypath_wire::{Address, Link, ListenAt};
-use clap::{ArgAction, Parser, Subcommand};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Parser, Subcommand};
 
 /// Share a folder, clone it, byte for byte, whatever the network lets through.
 #[derive(Debug, Parser)]
@@ -68,6 +73,10 @@ pub struct Share {
     #[arg(long)]
     pub watch: bool,
 
+    /// Encrypt the drive: only who has the whole link can read it. Once made so, it stays so without this option.
+    #[arg(long)]
+    pub encrypt: bool,
+
     /// Leave addresses out of the link.
     #[arg(long)]
     pub no_hints: bool,
@@ -85,8 +94,8 @@ pub struct Share {
 #[derive(Debug, clap::Args)]
 #[command(after_help = CLONE_EXAMPLES)]
 pub struct Clone {
-    /// The link that `share` printed, or a bare key.
-    #[arg(value_name = "LINK")]
+    /// The link that `share` printed, or a bare key; - reads it from standard input.
+    #[arg(value_name = "LINK", value_parser = LinkParser)]
     pub link: Link,
 
     /// The folder to write into [default: one named by the key, here].
@@ -118,8 +127,8 @@ pub struct Clone {
 #[derive(Debug, clap::Args)]
 #[command(after_help = SEED_EXAMPLES)]
 pub struct Seed {
-    /// The links, or bare keys.
-    #[arg(value_name = "LINK", required = true)]
+    /// The links, or bare keys; - reads one from standard input. Encrypted drives are kept with or without the key.
+    #[arg(value_name = "LINK", required = true, value_parser = LinkParser)]
     pub links: Vec<Link>,
 
     /// Where peers meet.
@@ -139,10 +148,36 @@ pub struct Network {
     pub via: Vec<Address>,
 }
 
+/// Reads a link, from standard input if it is `-`: other users of the machine may see the words of a command line.
+/// Its errors do not repeat the whole of it, as those of other arguments do: it may hold a secret.
+#[derive(Debug, std::clone::Clone, Copy)]
+struct LinkParser;
+
+impl TypedValueParser for LinkParser {
+    type Value = Link;
+
+    fn parse_ref(&self, command: &clap::Command, _: Option<&Arg>, text: &OsStr) -> Result<Link, clap::Error> {
+        let refuse = |why: &dyn fmt::Display| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("not a link: {why}\n")).with_cmd(command)
+        };
+        let text = text.to_str().ok_or_else(|| refuse(&"it is not UTF-8"))?;
+        let mut line = String::new();
+        if text == "-" {
+            let mut input = io::stdin().lock().take(LINK_BYTES_MAX);
+            input.read_line(&mut line).map_err(|error| refuse(&error))?;
+        }
+        let link = if text == "-" { &line } else { text };
+        link.parse().map_err(|error| refuse(&error))
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map_err(|_| "expected a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
+
+/// How long a link on standard input may be, in bytes: hundreds of hints.
+const LINK_BYTES_MAX: u64 = 64 << 10;
 
 /// Where `share` and `seed` listen unless told otherwise.
 pub const LISTEN_DEFAULT: &str = "tcp://0.0.0.0:3282-3299";
@@ -151,6 +186,7 @@ const SHARE_EXAMPLES: &str = "\
 Examples:
   anypath share ~/photos                                  serve a folder, print its link
   anypath share --watch                                   serve this folder as it changes
+  anypath share ~/photos --encrypt                        so that only who has the whole link can read it
   anypath share ~/photos --listen tcp://192.0.2.7:4000    accept peers at one address only";
 
 const CLONE_EXAMPLES: &str = "\
@@ -213,6 +249,19 @@ mod tests {
         ];
         for words in bad {
             assert_eq!(Args::try_parse_from(*words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_link_is_not_repeated() {
+        let secret = "9".repeat(51);
+        for rest in [format!("#encryption={secret}"), format!("#{secret}"), format!("?via=x#encryption={secret}y")] {
+            let link = format!("hyper://{}{rest}", "y".repeat(52));
+            for command in ["clone", "seed"] {
+                let error = Args::try_parse_from(["anypath", command, &link]).unwrap_err();
+                assert_eq!(error.exit_code(), 2);
+                assert!(error.to_string().contains("not a link: ") && !error.to_string().contains(&secret), "{error}");
+            }
         }
     }
 

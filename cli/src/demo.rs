@@ -43,7 +43,7 @@ pub fn demo(report: &Report, interrupt: &Interrupt) -> Result<Exit> {
     step(format!("4. Compared on disk: all {files} files are the same, byte for byte."));
     drop(share);
     let seconds = started.elapsed().as_secs_f64();
-    report.event(&Event::Done { files, bytes, seconds, transport: Some("tcp"), problems: 0 });
+    report.event(&Event::Done { files: Some(files), bytes, seconds, transport: Some("tcp"), problems: 0 });
     Ok(Exit::Done)
 }
 

@@ -10,12 +10,13 @@ use data_encoding::HEXLOWER;
 use directories::ProjectDirs;
 
 use crate::Failure;
+use crate::keys::PAIR_BYTES;
 
 /// A store's folder on disk, for its owner only.
 ///
 /// ```text
 /// cores/                 what the replicator keeps
-/// keys                   the seeds of this node and of its drives
+/// keys                   the seeds of this node and of its drives, and what the encrypted ones are encrypted with
 /// folders/<hash>.seen    what share saw of a folder
 /// folders/<hash>.written what clone wrote into one
 /// ```
@@ -45,7 +46,8 @@ impl Place {
     /// first.
     pub fn is_at(path: &Path) -> bool {
         let place = Self(path.to_owned());
-        let seeds = fs::symlink_metadata(place.keys()).is_ok_and(|seeds| seeds.is_file() && seeds.len() == KEYS_BYTES);
+        let whole = |bytes: u64| bytes > 0 && bytes.is_multiple_of(PAIR_BYTES as u64);
+        let seeds = fs::symlink_metadata(place.keys()).is_ok_and(|seeds| seeds.is_file() && whole(seeds.len()));
         seeds && place.0.join("folders").is_dir()
     }
 
@@ -140,8 +142,6 @@ fn readable_tail(folder: &Path) -> String {
     tail.chars().take(TAIL_CHARS_MAX).map(plain).collect()
 }
 
-/// How long the file of the seeds is, in bytes.
-const KEYS_BYTES: u64 = 64;
 /// How much of a hash names a store, in hexadecimal characters: 64 bits tell any one person's folders apart.
 const HASH_CHARS: usize = 16;
 /// How much of a folder's name is repeated in its store's, in characters.

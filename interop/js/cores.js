@@ -31,9 +31,10 @@ module.exports = class Cores {
   //   key       somebody's key
   //   signer    a key pair from keyPair(signer); with compat the public key is the key of the core
   //   manifest  {version, quorum, allowPatch?, signers: [signer...], prologue?, linked?, userData?}
-  // plain: a Hypercore with a storage of its own, outside the corestore.
-  async open ({ core: handle, plain = false, name, key, compat = false, signer, manifest }) {
+  // plain: a Hypercore with a storage of its own, outside the corestore. encryption: the key of its blocks.
+  async open ({ core: handle, plain = false, name, key, compat = false, signer, manifest, encryption }) {
     const opts = { compat }
+    if (encryption) opts.encryptionKey = Buffer.from(encryption, 'hex')
     if (key) opts.key = Buffer.from(key, 'hex')
     if (signer) opts.keyPair = keyPair(signer)
     if (signer && compat) opts.key = opts.keyPair.publicKey
@@ -70,9 +71,9 @@ const VERBS = {
     return info(core)
   },
 
-  // {index, wait?, timeout?} -> {hex}, or null if it is not there and wait is false.
-  async get (core, { index, wait = true, timeout = 0 }) {
-    const block = await core.get(index, { wait, timeout })
+  // {index, wait?, timeout?, raw?} -> {hex}, or null if it is not there and wait is false; raw: as it is stored.
+  async get (core, { index, wait = true, timeout = 0, raw = false }) {
+    const block = await core.get(index, { wait, timeout, raw })
     return block && { hex: block.toString('hex') }
   },
 

@@ -25,11 +25,12 @@ module.exports = class Drives {
     return drive
   }
 
-  // {drive, key?} -> info. Without a key: our own, in the namespace of that handle.
+  // {drive, key?, encryption?} -> info. Without a key: our own, in the namespace of that handle.
   // Its cores can be asked by core.* as HANDLE/db and HANDLE/blobs (the second once it is known: drive.info).
-  async open ({ drive: handle, key }) {
+  async open ({ drive: handle, key, encryption }) {
     const store = this.store().namespace(handle)
-    const drive = key ? new Hyperdrive(store, Buffer.from(key, 'hex')) : new Hyperdrive(store)
+    const encryptionKey = encryption ? Buffer.from(encryption, 'hex') : null
+    const drive = new Hyperdrive(store, key ? Buffer.from(key, 'hex') : null, { encryptionKey })
     await drive.ready()
     this.drives.set(handle, drive)
     await this.cores.add(handle + '/db', drive.core)
@@ -85,13 +86,13 @@ const VERBS = {
     return info(drive)
   },
 
-  // {folder?, version?, hash?} -> [{path, executable, link, bytes, metadata, sha256?}...]; hash reads every byte.
+  // {folder?, version?, hash?} -> [{path, executable, link, bytes, blob, metadata, sha256?}...]; hash reads every byte.
   async list (drive, { folder = '/', version, hash = false }) {
     const from = at(drive, version)
     const entries = []
     for await (const node of from.list(folder)) {
       const { executable, linkname: link, blob, metadata } = node.value
-      const entry = { path: node.key, executable, link, bytes: blob ? blob.byteLength : 0, metadata }
+      const entry = { path: node.key, executable, link, bytes: blob ? blob.byteLength : 0, blob, metadata }
       if (hash) entry.sha256 = (await digest(from, node)).sha256
       entries.push(entry)
     }

@@ -115,6 +115,11 @@ impl Anypath {
         }
     }
 
+    /// Writes a line to its standard input.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        self.process.send(line)
+    }
+
     /// Interrupts it, as Ctrl-C does.
     pub fn interrupt(&self) -> Result<()> {
         self.process.signal("INT")

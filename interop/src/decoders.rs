@@ -9,14 +9,14 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
-use anypath_replicate::core::Manifest;
+use anypath_replicate::core::{Encryption, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
 use anypath_replicate::messages::{Handshake, Message};
 use anypath_replicate::mux::{Event, Mux, Protocol};
 use anypath_replicate::noise::{Frames, Opener, Sealer, XxHandshake};
 use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_wire::noise::NoiseHandshake;
-use anypath_wire::{Address, Decoder, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
+use anypath_wire::{Address, Decoder, EncryptionKey, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
 use bytes::{Bytes, BytesMut};
 
 /// What is done with arbitrary bytes; it must not panic.
@@ -34,6 +34,7 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("messages", messages),
     ("mux", mux),
     ("noise", noise),
+    ("sealed", sealed),
     ("texts", texts),
 ];
 
@@ -205,6 +206,17 @@ fn entry(data: &[u8]) {
         assert!(!path.split('/').any(|part| part == ".."), "{path:?}");
         assert_eq!(normalize(&path).as_ref(), Ok(&path));
     }
+}
+
+/// A block of an encrypted core, whoever wrote it, behind its index; and what is encrypted comes back.
+fn sealed(data: &[u8]) {
+    let Some((&index, stored)) = data.split_first() else { return };
+    let encryption = Encryption::new(&PublicKey([1; 32]), &EncryptionKey::new([2; 32]), false);
+    let index = u64::from(index);
+    let plain = encryption.decrypt(index, u64::MAX, stored);
+    assert_eq!(plain.ok().map(|plain| plain.len()), stored.len().checked_sub(Encryption::PADDING_BYTES));
+    drop(encryption.decrypt(index, 0, stored));
+    assert!(encryption.decrypt(index, 0, &encryption.encrypt(index, 0, stored)).is_ok_and(|plain| plain == stored));
 }
 
 /// Links, keys and addresses as people type or paste them.

@@ -34,13 +34,22 @@ struct Listed {
 impl JsPeer {
     /// Opens somebody's drive by its key in hexadecimal, or the peer's own of that handle.
     pub fn drive_open(&mut self, drive: &str, key: Option<&str>) -> Result<DriveInfo> {
-        let fields = key.map_or_else(|| json!({ "drive": drive }), |key| json!({ "drive": drive, "key": key }));
-        self.call("drive.open", fields)
+        self.call("drive.open", json!({ "drive": drive, "key": key }))
+    }
+
+    /// The same, encrypted with a key in hexadecimal.
+    pub fn drive_open_encrypted(&mut self, drive: &str, key: Option<&str>, encryption: &str) -> Result<DriveInfo> {
+        self.call("drive.open", json!({ "drive": drive, "key": key, "encryption": encryption }))
     }
 
     /// Opens a drive, dials the port and fetches everything of the version found there.
     pub fn drive_fetch(&mut self, drive: &str, key: &str, port: u16) -> Result<DriveInfo> {
         self.drive_open(drive, Some(key))?;
+        self.drive_pull(drive, port)
+    }
+
+    /// Dials the port and fetches everything of the version found there.
+    pub fn drive_pull(&mut self, drive: &str, port: u16) -> Result<DriveInfo> {
         self.ask("dial", json!({ "port": port }))?;
         self.call::<Value>("core.wait", json!({ "core": format!("{drive}/db"), "length": 1, "peers": 1 }))?;
         let version = self.call::<DriveInfo>("drive.update", json!({ "drive": drive }))?.version;

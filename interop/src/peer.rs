@@ -74,6 +74,9 @@ pub struct CoreSpec {
     /// A core with a storage of its own, outside the corestore.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub plain: bool,
+    /// What its blocks are encrypted with, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
 }
 
 impl CoreSpec {
@@ -100,6 +103,11 @@ impl CoreSpec {
     /// The same as a compat core.
     pub fn compat(self) -> Self {
         Self { compat: true, ..self }
+    }
+
+    /// The same, encrypted.
+    pub fn encrypted(self, key: &str) -> Self {
+        Self { encryption: Some(key.to_owned()), ..self }
     }
 
     /// The same outside the corestore.

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use anypath_interop::vectors::unhex;
-use anypath_replicate::core::Encryption;
+use anypath_replicate::core::{DecryptError, Encryption};
 use anypath_replicate::noise::Unordered;
-use anypath_wire::{Handshake, PublicKey, Role};
+use anypath_wire::{EncryptionKey, Handshake, PublicKey, Role};
 use serde_json::Value;
 
 #[test]
@@ -12,15 +12,17 @@ fn blocks_are_stored_as_hypercore_stores_them() {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/encryption.json")).unwrap();
     for case in vectors["cases"].as_array().unwrap() {
         let core = PublicKey(unhex(&case["coreKey"]).try_into().unwrap());
-        let key = unhex(&case["encryptionKey"]).try_into().unwrap();
+        let key = EncryptionKey::new(unhex(&case["encryptionKey"]).try_into().unwrap());
         let encryption = Encryption::new(&core, &key, case["compat"].as_bool().unwrap());
         let blocks = case["plain"].as_array().unwrap().iter().zip(case["rawBlocks"].as_array().unwrap());
         for (index, (plain, raw)) in (0..).zip(blocks) {
             let (plain, raw) = (plain.as_str().unwrap().as_bytes(), unhex(raw));
             assert_eq!(encryption.encrypt(index, 0, plain), raw, "block {index}");
-            assert_eq!(encryption.decrypt(index, &raw).as_deref(), Some(plain));
+            assert_eq!(encryption.decrypt(index, 0, &raw).as_deref(), Ok(plain));
         }
-        assert_eq!(encryption.decrypt(0, &[0; 7]), None);
+        assert_eq!(encryption.decrypt(5, 0, &[0; 7]), Err(DecryptError::TooShort { index: 5 }));
+        let raw = unhex(&case["rawBlocks"][0]);
+        assert_eq!(encryption.decrypt(1, 0, &raw), Err(DecryptError::WrongKey { index: 1 }));
     }
 }
 

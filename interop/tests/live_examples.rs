@@ -21,6 +21,19 @@ fn javascript_clones_what_anypath_shares() -> Result<()> {
 }
 
 #[test]
+fn javascript_clones_what_anypath_shares_encrypted() -> Result<()> {
+    let Some((root, folder)) = stage()? else { return Ok(()) };
+    let share = Share::start(&root.path().join("store"), &folder, &["--encrypt"])?;
+    ensure!(share.link.contains("#encryption="), "{}", share.link);
+    let copy = root.path().join("copy");
+    let mut program = example("clone.js", [share.link.as_ref(), copy.as_os_str()])?;
+    let status = program.wait()?;
+    ensure!(status.success(), program.failure("failed"));
+    expect_same(&list(&folder)?, &list(&copy)?)?;
+    share.stop().map(drop)
+}
+
+#[test]
 fn anypath_clones_what_javascript_serves() -> Result<()> {
     let Some((root, folder)) = stage()? else { return Ok(()) };
     let mut program = example("serve.js", [folder.as_os_str()])?;

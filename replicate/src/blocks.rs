@@ -15,6 +15,18 @@ pub trait Blocks {
     fn block(&self, index: u64) -> Result<Option<Bytes>, Self::Error>;
 }
 
+impl<B: Blocks> Blocks for &B {
+    type Error = B::Error;
+
+    fn length(&self) -> u64 {
+        (**self).length()
+    }
+
+    fn block(&self, index: u64) -> Result<Option<Bytes>, Self::Error> {
+        (**self).block(index)
+    }
+}
+
 /// Blocks to which more may be appended.
 pub trait AppendBlocks: Blocks {
     /// Returns the sum of all blocks' sizes in bytes.

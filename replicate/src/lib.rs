@@ -56,10 +56,12 @@ pub mod store;
 
 mod blocks;
 mod node;
+mod plaintext;
 mod proof;
 
 pub use blocks::{AppendBlocks, Blocks};
 pub use node::Node;
+pub use plaintext::{Plaintext, PlaintextError};
 pub use proof::{
     BlockProof, BlockRequest, HashProof, HashRequest, Proof, Request, SeekProof, SeekRequest, UpgradeProof,
     UpgradeRequest,

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::Node;
-use crate::core::Manifest;
+use crate::core::{Encryption, Manifest};
 
 /// What is asked of a peer; any parts together, but a block and a hash never both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,12 +41,26 @@ pub struct HashRequest {
 }
 
 /// A position in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeekRequest {
     /// Bytes from the start of the core.
     pub bytes: u64,
-    /// Bytes in front of each block that do not count (encrypted cores: 8).
+    /// Bytes in front of each block that do not count: [`Encryption::PADDING_BYTES`] in encrypted cores, else none.
     pub padding: u64,
+}
+
+impl SeekRequest {
+    /// Returns a position in the plaintext of an encrypted core.
+    pub fn encrypted(bytes: u64) -> Self {
+        Self { bytes, padding: Encryption::PADDING_BYTES as u64 }
+    }
+}
+
+/// A position among bytes as they are stored.
+impl From<u64> for SeekRequest {
+    fn from(bytes: u64) -> Self {
+        Self { bytes, padding: 0 }
+    }
 }
 
 /// A stretch of the tree the asker does not know yet.

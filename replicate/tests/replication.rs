@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anypath_replicate::core::{Core, Manifest, OpenError, Position, Signer};
-use anypath_replicate::messages;
 use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
 use anypath_replicate::store::{MemoryStore, Store, StoreError};
+use anypath_replicate::{SeekRequest, messages};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
 use bytes::Bytes;
 
@@ -178,7 +178,7 @@ fn a_fork_that_was_told_before_anything_was_wanted_is_followed_later() {
 
 #[test]
 fn bytes_are_found_without_their_blocks() {
-    let (mut writer, core) = writer(500);
+    let (mut writer, core) = writer_of((0..500).map(|index| [&[0; 8], &block(index)[..]].concat().into()).collect());
     let mut reader = reader();
     let copy = reader.open(writer.core(core).key()).unwrap();
     reader.follow(copy).unwrap();
@@ -186,17 +186,21 @@ fn bytes_are_found_without_their_blocks() {
     link.settle(&mut writer, &mut reader);
     reader.want_nothing(copy);
     let total = writer.core(core).byte_length();
-    let sought: Vec<u64> = [1, 36, 37, 100_000, total / 2, total - 1].into();
-    for bytes in &sought {
-        assert!(matches!(reader.seek(copy, *bytes).unwrap(), Position::Below { .. }));
+    let stored = [1, 36, 37, 100_000, total / 2, total - 1].map(SeekRequest::from);
+    let plain = [1, 30, 31, 90_000, total / 2, total - 500 * 8 - 1].map(SeekRequest::encrypted);
+    let sought = [stored, plain].concat();
+    for seek in &sought {
+        assert!(matches!(reader.seek(copy, *seek).unwrap(), Position::Below { .. }));
     }
     link.settle(&mut writer, &mut reader);
-    for bytes in sought {
-        let (block, offset) = writer.core(core).seek(bytes).unwrap().unwrap();
+    for seek in sought {
+        let (block, offset) = writer.core(core).seek(seek).unwrap().unwrap();
+        let before: u64 = (0..block).map(|index| writer.core(core).block(index).unwrap().unwrap().len() as u64).sum();
+        assert_eq!(before - block * seek.padding + offset, seek.bytes, "{seek:?}");
         let at = Position::In { block, offset };
-        assert_eq!(reader.seek(copy, bytes).unwrap(), at);
-        let told = link.events.iter().filter(|event| **event == Event::Sought { core: copy, bytes, at });
-        assert_eq!(told.count(), 1, "byte {bytes}");
+        assert_eq!(reader.seek(copy, seek).unwrap(), at);
+        let told = link.events.iter().filter(|event| **event == Event::Sought { core: copy, seek, at });
+        assert_eq!(told.count(), 1, "{seek:?}");
     }
     assert_eq!(reader.seek(copy, total).unwrap(), Position::In { block: 500, offset: 0 });
     assert_eq!(reader.seek(copy, total + 1).unwrap(), Position::Beyond);

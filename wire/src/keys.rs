@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::{Hash, InvalidKeyText, hash::keyed_hash, key_from_text, key_to_text};
 
@@ -65,6 +67,47 @@ impl fmt::Debug for KeyPair {
     }
 }
 
+/// The 32 secret bytes with which an encrypted drive is read; wiped when dropped, printed by nothing but
+/// [`EncryptionKey::to_text`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncryptionKey(Zeroizing<[u8; 32]>);
+
+/// Text that is not an encryption key; it is not repeated, since it may be most of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected 52 characters of z-base-32 or 64 of hexadecimal")]
+pub struct InvalidEncryptionKey;
+
+impl EncryptionKey {
+    /// Takes the bytes for a key.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Returns the 52 z-base-32 characters, which whoever shall read the drive must be told.
+    pub fn to_text(&self) -> String {
+        key_to_text(&self.0)
+    }
+}
+
+impl FromStr for EncryptionKey {
+    type Err = InvalidEncryptionKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEncryptionKey> {
+        key_from_text(text).map(Self::new).map_err(|_| InvalidEncryptionKey)
+    }
+}
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncryptionKey")
+    }
+}
+
 macro_rules! key_text {
     ($($name:ident)*) => {$(
         impl fmt::Display for $name {
@@ -109,5 +152,15 @@ mod tests {
     fn a_key_pair_never_prints_its_seed() {
         let printed = format!("{:?}", KeyPair::from_seed(&[7; 32]));
         assert!(!printed.contains("7, 7"), "{printed}");
+    }
+
+    #[test]
+    fn an_encryption_key_is_printed_on_demand_only() {
+        let key = EncryptionKey::new([7; 32]);
+        assert_eq!(key.to_text().parse(), Ok(key.clone()));
+        assert_eq!(format!("{key:?}"), "EncryptionKey");
+        let damaged = &key.to_text()[1..];
+        let error = damaged.parse::<EncryptionKey>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(damaged));
     }
 }

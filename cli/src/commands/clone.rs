@@ -10,7 +10,7 @@ use anypath_wire::PublicKey;
 
 use super::session::{Session, place_for};
 use crate::args::{Clone, Storage};
-use crate::drives::{RemoteDrive, VersionGone};
+use crate::drives::{Reading, RemoteDrive, VersionGone};
 use crate::folder::drive::DriveSource;
 use crate::folder::{Restored, Seen, Target, Written, restore};
 use crate::{Event, Exit, Failure, Interrupt, Place, Report};
@@ -92,7 +92,8 @@ fn fetch(
 ) -> Result<Exit> {
     let key: PublicKey = args.link.key;
     session.listen(&args.network.listen, report)?;
-    let mut drive = RemoteDrive::open(session.waiter(args.timeout), key)?;
+    let mut drive =
+        RemoteDrive::open(session.waiter(args.timeout), key, args.link.encryption.clone(), Reading::Needed)?;
     let vias = session.connect(args.network.via.iter().chain(&args.link.via));
     let (mut started, mut verified) = (Instant::now(), false);
     drive.latest(&session.reach, vias)?;
@@ -113,7 +114,13 @@ fn fetch(
         };
         let Restored { files, bytes, problems, .. } = restored;
         let seconds = started.elapsed().as_secs_f64();
-        report.event(&Event::Done { files, bytes, seconds, transport: session.reach.transport(), problems });
+        report.event(&Event::Done {
+            files: Some(files),
+            bytes,
+            seconds,
+            transport: session.reach.transport(),
+            problems,
+        });
         if !args.live {
             return Ok(if problems == 0 { Exit::Done } else { Exit::Failed });
         }

@@ -1,33 +1,42 @@
 //! `anypath seed`: keeps whole drives and serves them, without writing files.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use anypath_wire::PublicKey;
+use anypath_wire::{EncryptionKey, PublicKey};
 
 use super::session::Session;
 use super::share::listen_at;
 use crate::args::{Seed, Storage};
-use crate::drives::{Kept, RemoteDrive};
+use crate::drives::{Kept, Reading, RemoteDrive};
 use crate::folder::drive::Version;
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 
-/// Seeds drives until interrupted.
+/// Seeds drives until interrupted. Those that are encrypted need no key for it: they are kept without being read.
 ///
 /// # Errors
 /// If the store cannot be opened or a place to listen not be had.
 pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
-    let mut keys: Vec<PublicKey> = args.links.iter().map(|link| link.key).collect();
-    keys.sort_unstable();
-    keys.dedup();
+    let mut named = Named::new();
+    for link in &args.links {
+        let known = named.entry(link.key).or_default();
+        *known = known.take().or_else(|| link.encryption.clone());
+    }
+    let keys: Vec<PublicKey> = named.keys().copied().collect();
     let place = Place::for_drives(storage.store.as_deref(), &keys)?;
-    Session::open(place, storage, report, interrupt)?.run(|session| keep(args, &keys, session, report, interrupt))
+    Session::open(place, storage, report, interrupt)?.run(|session| keep(args, named, session, report, interrupt))
 }
 
-fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
+/// Drives, each with what it is read with as far as a link told.
+type Named = BTreeMap<PublicKey, Option<EncryptionKey>>;
+
+fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
     session.listen(&listen_at(&args.network.listen)?, report)?;
-    let drives = keys.iter().map(|key| RemoteDrive::open(session.waiter(Duration::MAX), *key));
+    let open =
+        |(key, encryption)| RemoteDrive::open(session.waiter(Duration::MAX), key, encryption, Reading::IfPossible);
+    let drives = named.into_iter().map(open);
     let mut drives = drives.collect::<Result<Vec<_>>>()?;
     session.connect(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)));
     let mut waiter = session.waiter(Duration::MAX);
@@ -70,18 +79,18 @@ fn tell_progress(kept: &[Kept], report: &Report) {
     }
 }
 
-/// Returns files and bytes of all drives once all of them are here.
-fn count_if_whole(drives: &mut [RemoteDrive], kept: &[Kept]) -> Result<Option<(u64, u64)>> {
+/// Returns files, if all drives can be read, and bytes of all drives once all of them are here.
+fn count_if_whole(drives: &mut [RemoteDrive], kept: &[Kept]) -> Result<Option<(Option<u64>, u64)>> {
     if !kept.iter().all(|kept| kept.entries && kept.held == kept.total) {
         return Ok(None);
     }
-    let (mut files, mut bytes) = (0, 0u64);
+    let (mut files, mut bytes) = (Some(0), 0u64);
     for drive in drives {
         let counted = drive.count()?;
         if !counted.whole {
             return Ok(None);
         }
-        files += counted.files;
+        files = files.zip(counted.files).map(|(files, counted)| files + counted);
         bytes = bytes.saturating_add(counted.bytes);
     }
     Ok(Some((files, bytes)))

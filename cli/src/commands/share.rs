@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::Namespace;
 use anypath_transports::Tcp;
-use anypath_wire::{Address, Link, ListenAt};
+use anypath_wire::{Address, EncryptionKey, Link, ListenAt, PublicKey};
 
 use super::session::{Session, place_for};
 use crate::args::{Share, Storage};
 use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
-use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Place, Report, Watch};
+use crate::{Event, Exit, Failure, Interrupt, Interrupted, Keys, LISTEN_DEFAULT, Place, Report, Watch};
 
 /// Shares a folder until interrupted.
 ///
@@ -32,10 +32,11 @@ pub(super) fn share(args: &Share, storage: &Storage, report: &Arc<Report>, inter
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
+    let named = session.primary.core(&Namespace::default(), &drive_name(folder));
+    let encryption = encryption(args, folder, named.key(), session)?;
     let listen = listen_at(&args.network.listen)?;
     let bound = session.listen(&listen, report)?;
-    let named = session.primary.core(&Namespace::default(), &drive_name(folder));
-    let mut drive = OwnDrive::open(session.waiter(Duration::MAX), &named)?;
+    let mut drive = OwnDrive::open(session.waiter(Duration::MAX), &named, encryption.clone())?;
     let mut seen = Seen::load(&session.place.seen(folder), folder, &drive.key(), drive.version());
     let store = session.place.path();
     let bring = |drive: &mut OwnDrive, seen: &mut Seen| import(folder, store, drive, seen, report, interrupt);
@@ -45,10 +46,11 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     let imported = bring(&mut drive, &mut seen)?;
     session.connect(&args.network.via);
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
-    let link = Link { key: drive.key(), via: hints }.to_string();
+    let encrypted = encryption.is_some();
+    let link = Link { key: drive.key(), via: hints, encryption }.to_string();
     let tell = |imported: &Imported, again: bool| {
         let Imported { files, bytes, .. } = *imported;
-        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes, again });
+        report.event(&Event::Shared { link: &link, key: &named.key().to_string(), files, bytes, encrypted, again });
     };
     tell(&imported, false);
     if let Some(watch) = watch {
@@ -64,6 +66,36 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
     Err(Interrupted.into())
+}
+
+/// Returns what the folder's drive is encrypted with: what it was before, or a new key if that is asked for.
+///
+/// # Errors
+/// If the drive is there already without one, or the store fails.
+fn encryption(args: &Share, folder: &Path, drive: PublicKey, session: &Session) -> Result<Option<EncryptionKey>> {
+    let mut keys = Keys::open(&session.place.keys())?;
+    let known = keys.encryption(&drive).is_some();
+    if !args.encrypt && !known {
+        return Ok(None);
+    }
+    let length = session.waiter(Duration::MAX).call(move |replicator| {
+        let core = replicator.open(&drive)?;
+        anyhow::Ok(replicator.core(core).length())
+    })??;
+    match (known, length) {
+        // Also a key that was known: whoever took the drive out of the store may have served blocks under it before.
+        (_, 0) => keys.encrypt(drive)?,
+        (true, _) => {}
+        (false, _) => {
+            let message = format!(
+                "{} is shared already without encryption, and what others have of it stays readable: to share it \
+                encrypted, as another drive with another link, name another store with --store DIR",
+                folder.display()
+            );
+            return Err(Failure::new("shared_unencrypted", message).into());
+        }
+    }
+    Ok(keys.encryption(&drive).cloned())
 }
 
 /// Returns the folder's canonical path, or a sentence on why it is none.

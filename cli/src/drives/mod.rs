@@ -5,10 +5,11 @@
 mod own;
 mod reach;
 mod reading;
+mod refusal;
 mod remote;
 mod waiter;
 
 pub(crate) use own::OwnDrive;
 pub(crate) use reach::Reach;
-pub(crate) use remote::{Kept, RemoteDrive, VersionGone};
+pub(crate) use remote::{Kept, Reading, RemoteDrive, VersionGone};
 pub(crate) use waiter::Waiter;

@@ -12,7 +12,7 @@ use anypath_replicate::drive::{BlobWriter, Drive, Edit, Entry as DriveEntry};
 use anypath_replicate::replicator::{CoreId, Replicator};
 use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_swarm::Begun;
-use anypath_wire::PublicKey;
+use anypath_wire::{EncryptionKey, PublicKey};
 use bytes::Bytes;
 
 use super::Waiter;
@@ -32,22 +32,24 @@ pub(crate) struct OwnDrive {
     /// What the node was handed and has not committed yet, oldest first.
     begun: VecDeque<Begun<Result<()>>>,
     drive: Arc<Mutex<Drive>>,
+    encryption: Option<EncryptionKey>,
 }
 
 impl OwnDrive {
-    /// Opens the drive, or makes an empty one.
+    /// Opens the drive, or makes an empty one; all of it is encrypted with that key, if there is one.
     ///
     /// # Errors
     /// If the store fails.
-    pub(crate) fn open(waiter: Waiter, named: &Named) -> Result<Self> {
+    pub(crate) fn open(waiter: Waiter, named: &Named, encryption: Option<EncryptionKey>) -> Result<Self> {
         let (key, entries, contents) = (named.key(), named.clone(), named.blobs());
         let drive = Arc::new(Mutex::new(Drive::new()));
-        let header = drive.clone();
+        let (header, with) = (drive.clone(), encryption.clone());
         let (db, blobs, tail) = waiter.call(move |replicator| -> Result<_> {
             let db = replicator.open_writable(entries.manifest, entries.signer)?;
             let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
-            header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut replicator.writer(db))?;
-            let core = replicator.core(blobs);
+            let mut entries = replicator.plaintext_writer(db, with.as_ref());
+            header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut entries)?;
+            let core = replicator.plaintext_writer(blobs, with.as_ref());
             Ok((
                 db,
                 blobs,
@@ -55,8 +57,8 @@ impl OwnDrive {
             ))
         })??;
         let writer = BlobWriter::new(&tail);
-        let source = RemoteDrive::own(waiter, db, blobs)?;
-        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), begun: VecDeque::new(), drive })
+        let source = RemoteDrive::own(waiter, db, blobs, encryption.clone())?;
+        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), begun: VecDeque::new(), drive, encryption })
     }
 
     /// Returns the drive's key.
@@ -84,7 +86,8 @@ impl OwnDrive {
         if blocks.is_empty() {
             return Ok(());
         }
-        self.begin(move |replicator| Ok(replicator.append(blobs, &blocks).map(drop)?))
+        let key = self.encryption.clone();
+        self.begin(move |replicator| Ok(replicator.plaintext_writer(blobs, key.as_ref()).append(&blocks).map(drop)?))
     }
 
     fn flush_edits(&mut self) -> Result<()> {
@@ -94,9 +97,10 @@ impl OwnDrive {
         if edits.is_empty() {
             return Ok(());
         }
+        let key = self.encryption.clone();
         self.begin(move |replicator| {
             let mut drive = drive.lock().unwrap_or_else(PoisonError::into_inner);
-            match drive.apply(&mut replicator.writer(db), &edits)? {
+            match drive.apply(&mut replicator.plaintext_writer(db, key.as_ref()), &edits)? {
                 Need::Ready(_) => Ok(()),
                 Need::Missing(blocks) => Err(anyhow!("the store lacks blocks of its own drive: {blocks:?}")),
             }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use anypath_replicate::bee::Need;
-use anypath_replicate::core::leaf;
+use anypath_replicate::core::{Encryption, leaf};
 use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
 use anypath_replicate::replicator::{CoreId, Replicator};
 use anypath_replicate::store::StoreError;
+use anypath_wire::EncryptionKey;
 use bytes::Bytes;
 
 use crate::folder::drive::{Entry, Kind, Version};
@@ -44,11 +45,16 @@ pub(super) enum Filled {
 }
 
 /// Reads up to [`AHEAD_BYTES`] that are held.
-pub(super) fn fill(reader: &mut BlobReader, replicator: &Replicator, blobs: CoreId) -> Result<Filled, BlobError> {
-    let core = replicator.core(blobs);
+pub(super) fn fill(
+    reader: &mut BlobReader,
+    replicator: &Replicator,
+    blobs: CoreId,
+    key: Option<&EncryptionKey>,
+) -> Result<Filled, BlobError> {
+    let core = replicator.core(blobs).plaintext(key);
     let (mut blocks, mut bytes) = (Vec::new(), 0);
     while bytes < AHEAD_BYTES {
-        match reader.next(core)? {
+        match reader.next(&core)? {
             Need::Ready(Some(block)) => {
                 bytes += block.len();
                 blocks.push(block);
@@ -65,9 +71,27 @@ pub(super) fn fill(reader: &mut BlobReader, replicator: &Replicator, blobs: Core
 fn lacking(missing: Vec<u64>, replicator: &Replicator, blobs: CoreId) -> Filled {
     let core = replicator.core(blobs);
     let beyond = missing.first().is_some_and(|first| *first >= core.length());
-    let mut synced = replicator.remotes(blobs).filter(|remote| remote.synced).peekable();
-    let settled = core.writable() || synced.peek().is_some() && synced.all(|remote| remote.length <= core.length());
-    if beyond && settled { Filled::Never } else { Filled::Missing(missing) }
+    if beyond && (core.writable() || nobody_has_more(replicator, blobs)) {
+        Filled::Never
+    } else {
+        Filled::Missing(missing)
+    }
+}
+
+/// Returns whether there are peers that share a core, and none of them says that it is longer than what is known here.
+fn nobody_has_more(replicator: &Replicator, core: CoreId) -> bool {
+    let length = replicator.core(core).length();
+    let mut synced = replicator.remotes(core).filter(|remote| remote.synced).peekable();
+    synced.peek().is_some() && synced.all(|remote| remote.length <= length)
+}
+
+/// Returns the bytes of all contents of an encrypted drive, and whether they are here as far as peers can tell: without
+/// its entries, nobody else can.
+pub(super) fn held_blindly(replicator: &Replicator, blobs: CoreId) -> (u64, bool) {
+    let core = replicator.core(blobs);
+    let padding = core.length().saturating_mul(Encryption::PADDING_BYTES as u64);
+    let whole = core.contiguous_length() == core.length() && nobody_has_more(replicator, blobs);
+    (core.byte_length().saturating_sub(padding), whole)
 }
 
 /// Takes up to `limit` entries that are held; what is missing is named when there is nothing more to take.
@@ -75,11 +99,13 @@ pub(super) fn take(
     files: &mut Files,
     replicator: &Replicator,
     db: CoreId,
+    key: Option<&EncryptionKey>,
     limit: usize,
 ) -> Result<(Vec<Entry>, Vec<u64>), DriveError> {
+    let core = replicator.core(db).plaintext(key);
     let mut taken = Vec::new();
     while taken.len() < limit {
-        match files.next(replicator.core(db)) {
+        match files.next(&core) {
             Ok(Need::Ready(Some(file))) => taken.push(entry(file)),
             Ok(Need::Ready(None)) => break,
             Ok(Need::Missing(blocks)) => return Ok((taken, blocks)),

@@ -8,13 +8,13 @@ use anypath_replicate::bee::{BeeError, Need};
 use anypath_replicate::corestore::blobs_manifest;
 use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
 use anypath_replicate::replicator::CoreId;
-use anypath_wire::PublicKey;
+use anypath_wire::{EncryptionKey, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::reading::{Filled, State, check_some, fill, held, held_of_all, take};
+use super::reading::{Filled, State, check_some, fill, held, held_blindly, held_of_all, take};
+use super::refusal::{decrypting, encrypted, no_drive, not_kept_blindly};
 use super::{Reach, Waiter};
-use crate::Failure;
 use crate::folder::drive::{DriveSource, Entry, Kind, Read, Version};
 
 /// A drive known by its key.
@@ -22,10 +22,23 @@ pub(crate) struct RemoteDrive {
     waiter: Waiter,
     db: CoreId,
     blobs: Option<CoreId>,
+    encryption: Option<EncryptionKey>,
+    reading: Reading,
+    /// Whether it turned out to be encrypted with a key that is not known.
+    sealed: bool,
     version: Version,
     walk: Option<Walk>,
     /// What was asked for last, by its first block.
     asked: Option<(CoreId, u64)>,
+}
+
+/// Whether an encrypted drive is of use to somebody who does not know its encryption key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// No, its entries are needed.
+    Needed,
+    /// Yes, it is kept for others.
+    IfPossible,
 }
 
 /// A walk over the entries, and the name it stands behind.
@@ -53,8 +66,8 @@ pub(crate) struct Kept {
 
 /// What a version holds.
 pub(crate) struct Counted {
-    /// Files and links.
-    pub files: u64,
+    /// Files and links, if they can be read.
+    pub files: Option<u64>,
     /// Their bytes.
     pub bytes: u64,
     /// Whether all of these bytes are here.
@@ -66,24 +79,33 @@ impl RemoteDrive {
     ///
     /// # Errors
     /// If the store fails.
-    pub(crate) fn open(waiter: Waiter, key: PublicKey) -> Result<Self> {
+    pub(crate) fn open(
+        waiter: Waiter,
+        key: PublicKey,
+        encryption: Option<EncryptionKey>,
+        reading: Reading,
+    ) -> Result<Self> {
         let db = waiter.call(move |replicator| -> Result<CoreId> {
             let db = replicator.open(&key)?;
             replicator.want(db, 0..1)?;
             Ok(db)
         })??;
-        Ok(Self { waiter, db, blobs: None, version: Version::default(), walk: None, asked: None })
+        Ok(Self { reading, ..Self::new(waiter, db, None, encryption) })
     }
 
     /// Wraps a drive of our own, all of which is in the store.
     ///
     /// # Errors
     /// If the node has stopped.
-    pub(super) fn own(waiter: Waiter, db: CoreId, blobs: CoreId) -> Result<Self> {
-        let version = Version::default();
-        let mut drive = Self { waiter, db, blobs: Some(blobs), version, walk: None, asked: None };
+    pub(super) fn own(waiter: Waiter, db: CoreId, blobs: CoreId, encryption: Option<EncryptionKey>) -> Result<Self> {
+        let mut drive = Self::new(waiter, db, Some(blobs), encryption);
         drive.renew()?;
         Ok(drive)
+    }
+
+    fn new(waiter: Waiter, db: CoreId, blobs: Option<CoreId>, encryption: Option<EncryptionKey>) -> Self {
+        let (reading, version) = (Reading::Needed, Version::default());
+        Self { waiter, db, blobs, encryption, reading, sealed: false, version, walk: None, asked: None }
     }
 
     /// Moves on to the version that is in the store.
@@ -170,6 +192,11 @@ impl RemoteDrive {
     /// # Errors
     /// If the node has stopped or the drive is damaged.
     pub(crate) fn count(&mut self) -> Result<Counted> {
+        if self.sealed {
+            let blobs = self.contents()?;
+            let (bytes, whole) = self.waiter.read(move |replicator| held_blindly(replicator, blobs))?;
+            return Ok(Counted { files: None, bytes, whole });
+        }
         let (blobs, mut last, mut end) = (self.contents()?, None::<String>, 0);
         let (mut files, mut bytes) = (0, 0u64);
         loop {
@@ -189,7 +216,7 @@ impl RemoteDrive {
             }
         }
         let held = self.waiter.read(move |replicator| replicator.core(blobs).contiguous_length())?;
-        Ok(Counted { files, bytes, whole: held >= end })
+        Ok(Counted { files: Some(files), bytes, whole: held >= end })
     }
 
     /// Hashes every block that is kept against the drive's tree, and forgets those that do not hold: they are fetched
@@ -231,17 +258,35 @@ impl RemoteDrive {
     fn open_blobs(&mut self) -> Result<CoreId> {
         let db = self.db;
         let named = loop {
-            match self.waiter.read(move |replicator| drive::content_key(replicator.core(db)))?.map_err(no_drive)? {
-                Need::Ready(named) => break named,
-                Need::Missing(blocks) => self.fetch(db, blocks)?,
+            let key = self.encryption.clone();
+            let (named, encrypted) = self.waiter.read(move |replicator| {
+                let core = replicator.core(db);
+                let unknown = key.is_none() && drive::seems_encrypted(core).unwrap_or(false);
+                (drive::content_key(&core.plaintext(key.as_ref())), unknown)
+            })?;
+            match named {
+                Ok(Need::Ready(named)) => break named,
+                Ok(Need::Missing(blocks)) => self.fetch(db, blocks)?,
+                Err(DriveError::Bee(BeeError::Header)) if encrypted => break self.seal()?,
+                Err(error) => return Err(no_drive(error)),
             }
         };
+        let sealed = self.sealed;
         self.waiter.call(move |replicator| -> Result<CoreId> {
             let core = replicator.core(db);
+            if sealed && core.is_compat() {
+                return Err(not_kept_blindly());
+            }
             let derived = core.manifest().map(|manifest| blobs_manifest(core.key(), manifest).key());
             let key = named.or(derived).ok_or_else(|| no_drive(DriveError::ContentKey))?;
             Ok(replicator.open(&key)?)
         })?
+    }
+
+    /// Goes on without reading, if that is of use; the header that might name the blobs core is not read either.
+    fn seal(&mut self) -> Result<Option<PublicKey>> {
+        self.sealed = true;
+        if self.reading == Reading::IfPossible { Ok(None) } else { Err(encrypted()) }
     }
 
     fn contents(&self) -> Result<CoreId> {
@@ -276,8 +321,9 @@ impl DriveSource for RemoteDrive {
         };
         let mut entries: Vec<Entry> = Vec::new();
         while entries.is_empty() {
+            let key = self.encryption.clone();
             let (back, found) = self.waiter.read(move |replicator| {
-                let found = take(&mut walk.files, replicator, db, limit);
+                let found = take(&mut walk.files, replicator, db, key.as_ref(), limit);
                 (walk, found)
             })?;
             walk = back;
@@ -317,8 +363,9 @@ impl DriveSource for RemoteDrive {
         let blobs = self.contents()?;
         let mut reader = BlobReader::new(*blob);
         loop {
+            let key = self.encryption.clone();
             let (back, outcome) = self.waiter.read(move |replicator| {
-                let outcome = fill(&mut reader, replicator, blobs);
+                let outcome = fill(&mut reader, replicator, blobs, key.as_ref());
                 (reader, outcome)
             })?;
             reader = back;
@@ -331,24 +378,13 @@ impl DriveSource for RemoteDrive {
                 Ok(Filled::Missing(blocks)) => self.fetch(blobs, blocks)?,
                 Ok(Filled::End) => return Ok(Read::Whole),
                 Ok(Filled::Never) => return Ok(Read::Damaged),
-                Err(BlobError::Blocks(error)) => return Err(anyhow!(error)),
+                Err(BlobError::Blocks(error)) if decrypting(&*error).is_none() => return Err(anyhow!(error)),
                 Err(error) => {
                     tracing::debug!(%error, "a file of the drive cannot be read");
                     return Ok(Read::Damaged);
                 }
             }
         }
-    }
-}
-
-/// Returns what a person is told who gave the key of something else.
-fn no_drive(error: DriveError) -> anyhow::Error {
-    match error {
-        DriveError::Bee(BeeError::Header) | DriveError::ContentKey => {
-            let message = "this key belongs to something that is not a shared folder (a Hyperdrive): check the link";
-            Failure::new("not_a_drive", message).into()
-        }
-        error => anyhow!(error).context("the drive is damaged"),
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Event<'a> {
     },
     /// A folder is in its drive and is served.
     Shared {
-        /// What others pass to `clone`.
+        /// What others pass to `clone`; of an encrypted drive it holds the key to read it.
         link: &'a str,
         /// The drive's key alone, in z-base-32.
         key: &'a str,
@@ -25,6 +25,8 @@ pub enum Event<'a> {
         files: u64,
         /// Their bytes.
         bytes: u64,
+        /// Whether the drive is encrypted.
+        encrypted: bool,
         /// Whether the link was told before: people need it once.
         #[serde(skip)]
         again: bool,
@@ -93,8 +95,8 @@ pub enum Event<'a> {
     },
     /// What was asked for is done, up to the newest version known.
     Done {
-        /// Files and links of the version.
-        files: u64,
+        /// Files and links of the version; unknown of a drive that is kept without being read.
+        files: Option<u64>,
         /// Their bytes.
         bytes: u64,
         /// How long it took.

@@ -153,7 +153,7 @@ mod tests {
         let lines = told(|report| {
             report.event(&Event::Listening { transport: "tcp", address: "tcp://127.0.0.1:1" });
             report.problem(&Problem { name: "/a\nb".into(), cause: Cause::Busy });
-            report.event(&Event::Done { files: 1, bytes: 2, seconds: 0.5, transport: None, problems: 0 });
+            report.event(&Event::Done { files: Some(1), bytes: 2, seconds: 0.5, transport: None, problems: 0 });
         });
         assert_eq!(lines[0], r#"{"event":"listening","transport":"tcp","address":"tcp://127.0.0.1:1"}"#);
         assert!(lines[1].starts_with(r#"{"event":"problem","code":"busy","name":"/a\nb","message":"#), "{}", lines[1]);

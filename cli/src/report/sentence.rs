@@ -10,9 +10,14 @@ use super::Event;
 pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Listening { address, .. } => format!("Listening at {address}."),
-        Event::Shared { files, bytes, again, .. } => {
-            let hint = if *again { "" } else { " Pass on this link; Ctrl-C ends." };
-            format!("Sharing {} ({}).{hint}", count(*files), HumanBytes(*bytes))
+        Event::Shared { files, bytes, encrypted, again, .. } => {
+            let hint = match (again, encrypted) {
+                (true, _) => "",
+                (false, false) => " Pass on this link; Ctrl-C ends.",
+                (false, true) => " Whoever shall read them needs the whole link; Ctrl-C ends.",
+            };
+            let encrypted = if *encrypted { ", encrypted" } else { "" };
+            format!("Sharing {} ({}){encrypted}.{hint}", count(*files), HumanBytes(*bytes))
         }
         Event::Connected { peer, transport, via, .. } => {
             format!("Connected to {} over {transport} ({via}).", short(peer))
@@ -27,7 +32,8 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Mended { name } => format!("{name:?}: was not what the drive holds; written again"),
         Event::Step { message } => (*message).to_owned(),
         Event::Done { files, bytes, seconds, problems, .. } => {
-            let done = format!("{}, {}, verified, in {seconds:.1} s", count(*files), HumanBytes(*bytes));
+            let files = files.map_or_else(|| "encrypted files".to_owned(), count);
+            let done = format!("{files}, {}, verified, in {seconds:.1} s", HumanBytes(*bytes));
             match problems {
                 0 => format!("Done: {done}."),
                 1 => format!("Done but for the name told above: {done}."),
@@ -64,7 +70,7 @@ mod tests {
 
     #[test]
     fn people_get_the_link_once_and_scripts_each_time() {
-        let shared = |again| Event::Shared { link: "hyper://", key: "", files: 1, bytes: 2, again };
+        let shared = |again| Event::Shared { link: "hyper://", key: "", files: 1, bytes: 2, encrypted: false, again };
         assert_eq!([shared(false).link(), shared(true).link()], [Some("hyper://"), None]);
         assert_eq!(sentence(&shared(false)).unwrap(), "Sharing 1 file (2 B). Pass on this link; Ctrl-C ends.");
         assert_eq!(sentence(&shared(true)).unwrap(), "Sharing 1 file (2 B).");

@@ -8,10 +8,11 @@ const Hyperdrive = require('hyperdrive')
 const { decode } = require('hypercore-id-encoding')
 
 async function main (link, folder) {
-  const { hostname: key, searchParams } = new URL(link)
+  const { hostname: key, searchParams, hash } = new URL(link)
   const { hostname, port } = new URL(searchParams.get('via'))
+  const secret = new URLSearchParams(hash.slice(1)).get('encryption') // of a drive shared with --encrypt
   const store = new Corestore(folder + '.store')
-  const drive = new Hyperdrive(store, decode(key))
+  const drive = new Hyperdrive(store, decode(key), { encryptionKey: secret && decode(secret) })
   const socket = net.connect(port, hostname)
   socket.pipe(store.replicate(true)).pipe(socket)
   await drive.update({ wait: true })

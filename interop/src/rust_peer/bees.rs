@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, bail};
 use anypath_replicate::bee::{Bee, BeeError, Change, Entry, Need, Range};
 use anypath_replicate::core::Core;
+use anypath_replicate::replicator::Replicator;
+use anypath_replicate::{Blocks, Plaintext};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -13,7 +15,11 @@ impl RustPeer {
     /// Writes the header of a bee that we may write and that has none.
     pub(super) fn begin_bee(&mut self, bee: &str) -> Result<CoreInfo> {
         if self.info(bee)?.writable {
-            self.call(bee, |replicator, core| Bee::default().create(&mut replicator.writer(core)))?;
+            let key = self.opened(bee)?.encryption;
+            let create = move |replicator: &mut Replicator, core| {
+                Bee::default().create(&mut replicator.plaintext_writer(core, key.as_ref()))
+            };
+            self.call(bee, create)?;
         }
         self.info(bee)
     }
@@ -28,8 +34,9 @@ impl RustPeer {
         };
         let changes: Vec<Change> = changes.iter().map(change).collect();
         let mut state = self.bees.remove(bee).with_context(|| format!("no bee opened as {bee}"))?;
+        let key = self.opened(bee)?.encryption;
         let (state, outcome) = self.call(bee, move |replicator, core| {
-            let outcome = state.apply(&mut replicator.writer(core), &changes);
+            let outcome = state.apply(&mut replicator.plaintext_writer(core, key.as_ref()), &changes);
             anyhow::Ok((state, outcome))
         })?;
         self.bees.insert(bee.to_owned(), state);
@@ -46,8 +53,9 @@ impl RustPeer {
     }
 
     pub(super) fn list_bee(&mut self, bee: &str, version: Option<u64>) -> Result<Vec<(String, Value)>> {
-        let list =
-            move |bee: &mut Bee, core: &Core| bee.range(core, version.unwrap_or_else(|| core.length()), Range::all());
+        let list = move |bee: &mut Bee, core: &Plain<'_>| {
+            bee.range(core, version.unwrap_or_else(|| core.length()), Range::all())
+        };
         self.ask_bee(bee, list)?.into_iter().map(pair).collect()
     }
 
@@ -55,12 +63,12 @@ impl RustPeer {
     fn ask_bee<T, F>(&mut self, bee: &str, ask: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&mut Bee, &Core) -> Result<Need<T>, BeeError> + Clone + Send + 'static,
+        F: Fn(&mut Bee, &Plain<'_>) -> Result<Need<T>, BeeError> + Clone + Send + 'static,
     {
         loop {
             let mut state = self.bees.remove(bee).with_context(|| format!("no bee opened as {bee}"))?;
             let ask = ask.clone();
-            let (state, need) = self.read(bee, move |core| {
+            let (state, need) = self.read_plaintext(bee, move |core| {
                 let need = ask(&mut state, core);
                 (state, need)
             })?;
@@ -72,6 +80,9 @@ impl RustPeer {
         }
     }
 }
+
+/// A core of ours as a bee sees it.
+type Plain<'a> = Plaintext<&'a Core>;
 
 fn pair(entry: Entry) -> Result<(String, Value)> {
     let key = String::from_utf8(entry.key.to_vec())?;

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use anypath_replicate::bee::Bee;
-use anypath_replicate::core::{Core, Position};
+use anypath_replicate::core::{Core, Encryption, Position};
 use anypath_replicate::corestore::PrimaryKey;
 use anypath_replicate::replicator::{CoreId, Replicator};
 use anypath_replicate::store::{Config as StoreConfig, DiskStore};
+use anypath_replicate::{AppendBlocks, Blocks as _, Plaintext, SeekRequest};
 use anypath_swarm::{Config, Event, Node};
 use anypath_transports::{Tcp, TcpConfig};
-use anypath_wire::{Address, KeyPair};
+use anypath_wire::{Address, EncryptionKey, KeyPair};
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -51,6 +52,7 @@ struct RustPeer {
 struct Opened {
     node: Arc<Node>,
     core: CoreId,
+    encryption: Option<EncryptionKey>,
 }
 
 impl RustPeer {
@@ -76,8 +78,18 @@ impl RustPeer {
 
     /// Returns what `look` sees in the core.
     fn read<T: Send + 'static>(&self, core: &str, look: impl FnOnce(&Core) -> T + Send + 'static) -> Result<T> {
-        let Opened { node, core } = self.opened(core)?;
+        let Opened { node, core, .. } = self.opened(core)?;
         Ok(self.runtime.block_on(node.read(move |replicator| look(replicator.core(core))))?)
+    }
+
+    /// Returns what `look` sees in the core's plaintext.
+    fn read_plaintext<T, F>(&self, core: &str, look: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Plaintext<&Core>) -> T + Send + 'static,
+    {
+        let key = self.opened(core)?.encryption;
+        self.read(core, move |core| look(&core.plaintext(key.as_ref())))
     }
 
     /// Does something with the core and returns its outcome, once it is committed.
@@ -90,7 +102,7 @@ impl RustPeer {
         T: Send + 'static,
         E: Into<anyhow::Error> + Send + 'static,
     {
-        let Opened { node, core } = self.opened(core)?;
+        let Opened { node, core, .. } = self.opened(core)?;
         self.runtime.block_on(node.call(move |replicator| work(replicator, core)))?.map_err(Into::into)
     }
 
@@ -101,7 +113,7 @@ impl RustPeer {
         what: &str,
         look: impl Fn(&Replicator, CoreId) -> Option<T> + Clone + Send + 'static,
     ) -> Result<T> {
-        let Opened { node, core: id } = self.opened(core)?;
+        let Opened { node, core: id, .. } = self.opened(core)?;
         let (mut events, started) = (node.subscribe(), Instant::now());
         while started.elapsed() < HANG_GUARD {
             let look = look.clone();
@@ -161,23 +173,24 @@ impl Peer for RustPeer {
             anyhow::Ok(core)
         };
         let id = self.runtime.block_on(node.call(open))??;
-        self.cores.insert(core.to_owned(), Opened { node, core: id });
+        let encryption = spec.encryption.as_deref().map(str::parse).transpose()?;
+        self.cores.insert(core.to_owned(), Opened { node, core: id, encryption });
         self.info(core)
     }
 
     fn info(&mut self, core: &str) -> Result<CoreInfo> {
-        let Opened { node, core } = self.opened(core)?;
-        Ok(self.runtime.block_on(node.read(move |replicator| info(replicator, core)))?)
+        let Opened { node, core, encryption } = self.opened(core)?;
+        Ok(self.runtime.block_on(node.read(move |replicator| info(replicator, core, encryption.as_ref())))?)
     }
 
     fn append(&mut self, core: &str, run: &Blocks, signers: &[&str]) -> Result<CoreInfo> {
         let blocks: Vec<Bytes> = run.iter().map(Bytes::from).collect();
         let signers: Vec<KeyPair> = signers.iter().map(|signer| key_pair(signer)).collect();
-        let start = u64::from(run.start);
+        let (start, key) = (u64::from(run.start), self.opened(core)?.encryption);
         self.call(core, move |replicator, id| {
             ensure!(replicator.core(id).length() == start, "the run starts at {start}");
             if signers.is_empty() {
-                return Ok(replicator.append(id, &blocks)?);
+                return Ok(replicator.plaintext_writer(id, key.as_ref()).append(&blocks)?);
             }
             let signature = sign_together(replicator.core(id), &blocks, &signers)?;
             Ok(replicator.append_signed(id, &blocks, signature)?)
@@ -223,7 +236,7 @@ impl Peer for RustPeer {
     fn check(&mut self, core: &str, run: &Blocks) -> Result<()> {
         self.download(core, run.start.into(), (run.start + run.count).into())?;
         let run = run.clone();
-        self.read(core, move |core| {
+        self.read_plaintext(core, move |core| {
             for (index, expected) in (u64::from(run.start)..).zip(run.iter()) {
                 let block = core.block(index)?.with_context(|| format!("block {index} is not here"))?;
                 ensure!(block == expected, "block {index} differs: {} bytes, not {}", block.len(), expected.len());
@@ -233,9 +246,11 @@ impl Peer for RustPeer {
     }
 
     fn seek(&mut self, core: &str, byte: u64) -> Result<(u64, u64)> {
-        self.call(core, move |replicator, core| replicator.seek(core, byte))?;
+        let encrypted = self.opened(core)?.encryption.is_some();
+        let seek = if encrypted { SeekRequest::encrypted(byte) } else { byte.into() };
+        self.call(core, move |replicator, core| replicator.seek(core, seek))?;
         let at = self.until(core, "a position", move |replicator, core| {
-            replicator.core(core).position(byte).ok().filter(|at| !matches!(at, Position::Below { .. }))
+            replicator.core(core).position(seek).ok().filter(|at| !matches!(at, Position::Below { .. }))
         })?;
         match at {
             Position::In { block, offset } => Ok((block, offset)),
@@ -250,7 +265,10 @@ impl Peer for RustPeer {
                 && info.peers >= until.peers
                 && until.fork.is_none_or(|fork| fork == info.fork)
         };
-        self.until(core, &format!("{until:?}"), move |replicator, core| Some(info(replicator, core)).filter(reached))
+        let key = self.opened(core)?.encryption;
+        self.until(core, &format!("{until:?}"), move |replicator, core| {
+            Some(info(replicator, core, key.as_ref())).filter(reached)
+        })
     }
 
     fn bee_open(&mut self, bee: &str, spec: &CoreSpec) -> Result<CoreInfo> {
@@ -272,13 +290,14 @@ impl Peer for RustPeer {
     }
 }
 
-fn info(replicator: &Replicator, id: CoreId) -> CoreInfo {
+fn info(replicator: &Replicator, id: CoreId, key: Option<&EncryptionKey>) -> CoreInfo {
     let core = replicator.core(id);
+    let padding = if key.is_some() { Encryption::PADDING_BYTES as u64 } else { 0 };
     CoreInfo {
         key: hex(&core.key().0),
         discovery_key: hex(&core.discovery_key().0),
         length: core.length(),
-        byte_length: core.byte_length(),
+        byte_length: core.byte_length() - padding * core.length(),
         fork: core.fork(),
         contiguous: core.contiguous_length(),
         peers: replicator.remotes(id).count(),

@@ -39,7 +39,7 @@ use anypath_wire::{DiscoveryKey, KeyPair, PublicKey};
 
 pub use accept::Accepted;
 pub use bitfield::Bitfield;
-pub use encryption::Encryption;
+pub use encryption::{DecryptError, Encryption};
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};

@@ -4,6 +4,7 @@
 
 use super::{Core, flat_tree};
 use crate::store::StoreError;
+use crate::{Node, SeekRequest};
 
 /// Where a byte position lies, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,33 +58,34 @@ impl Core {
 
     /// Returns the block in which a byte position lies, and the position within it; a position between two blocks
     /// belongs to the later one. `None` if that is not known here or the position lies beyond the end.
-    pub fn seek(&self, bytes: u64) -> Result<Option<(u64, u64)>, StoreError> {
-        Ok(match self.position(bytes)? {
+    pub fn seek(&self, seek: impl Into<SeekRequest>) -> Result<Option<(u64, u64)>, StoreError> {
+        Ok(match self.position(seek)? {
             Position::In { block, offset } => Some((block, offset)),
             Position::Below { .. } | Position::Beyond => None,
         })
     }
 
     /// Returns the same, and where the search ends if what is needed for it is not known here.
-    pub fn position(&self, bytes: u64) -> Result<Position, StoreError> {
-        let mut bytes = bytes;
+    pub fn position(&self, seek: impl Into<SeekRequest>) -> Result<Position, StoreError> {
+        let SeekRequest { mut bytes, padding } = seek.into();
         for root in &self.tree.roots {
-            if bytes < root.size || bytes == 0 {
-                return self.position_below(root.index, bytes);
+            let size = unpadded(root, padding).unwrap_or_default();
+            if bytes < size || bytes == 0 {
+                return self.position_below(root.index, bytes, padding);
             }
-            bytes -= root.size;
+            bytes -= size;
         }
         Ok(if bytes == 0 { Position::In { block: self.length(), offset: 0 } } else { Position::Beyond })
     }
 
-    fn position_below(&self, root: u64, mut bytes: u64) -> Result<Position, StoreError> {
+    fn position_below(&self, root: u64, mut bytes: u64, padding: u64) -> Result<Position, StoreError> {
         let mut at = root;
         while let Some(left) = flat_tree::left_child(at) {
             if bytes == 0 {
                 return Ok(Position::In { block: flat_tree::first_leaf(at) / 2, offset: 0 });
             }
             let Some(node) = self.node(left)? else { return Ok(Position::Below { node: at }) };
-            (at, bytes) = match bytes.checked_sub(node.size) {
+            (at, bytes) = match bytes.checked_sub(unpadded(&node, padding).unwrap_or_default()) {
                 Some(rest) => (flat_tree::sibling(left), rest),
                 None => (left, bytes),
             };
@@ -116,4 +118,10 @@ impl Core {
         let known = |index| matches!(self.node(index), Ok(Some(_)));
         length == 0 || (length < self.length() && flat_tree::full_roots(length).all(known))
     }
+}
+
+/// Returns the bytes below a node without `padding` for each block; `None` if there are not as many.
+pub(super) fn unpadded(node: &Node, padding: u64) -> Option<u64> {
+    let padding = padding.checked_mul(flat_tree::leaves(node.index))?;
+    node.size.checked_sub(padding)
 }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Core, ProveError, flat_tree};
+use super::{Core, ProveError, flat_tree, position};
 use crate::{BlockProof, HashProof, Node, Proof, Request, SeekProof, SeekRequest, UpgradeProof, UpgradeRequest};
 
 impl Core {
@@ -236,6 +236,5 @@ impl Paths<'_> {
 
 /// Returns the bytes below a node without `padding` for each block.
 fn unpadded(node: &Node, padding: u64) -> Result<u64, ProveError> {
-    let padding = padding.checked_mul(flat_tree::leaves(node.index));
-    padding.and_then(|padding| node.size.checked_sub(padding)).ok_or(ProveError::Invalid)
+    position::unpadded(node, padding).ok_or(ProveError::Invalid)
 }

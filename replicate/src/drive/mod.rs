@@ -14,6 +14,7 @@ use anypath_wire::PublicKey;
 use thiserror::Error;
 
 use crate::bee::{self, Bee, BeeError, Change, Header, Metadata, Need, Walk};
+use crate::core::Encryption;
 use crate::{AppendBlocks, Blocks};
 
 pub use self::blobs::{BlobError, BlobReader, BlobWriter};
@@ -220,6 +221,16 @@ pub fn content_key<B: Blocks>(db: &B) -> Result<Need<Option<PublicKey>>, DriveEr
     Ok(Need::Ready(Some(PublicKey(*key))))
 }
 
+/// Returns whether block 0, which is no header, is as long as an encrypted one: nothing else can be told without the key.
+pub fn seems_encrypted<B: Blocks>(db: &B) -> Result<bool, B::Error> {
+    let feed = Metadata { content_feed: Some([0; 32].as_slice().into()), ..Metadata::default() };
+    let lengths = [Metadata::default(), feed].map(|metadata| {
+        let header = Header::with_metadata(metadata).encode();
+        header.len() + Encryption::PADDING_BYTES
+    });
+    Ok(db.block(0)?.is_some_and(|block| lengths.contains(&block.len())))
+}
+
 impl File {
     fn read(found: bee::Entry) -> Result<Self, DriveError> {
         let seq = found.seq;
@@ -249,6 +260,8 @@ fn invalid(path: &str, source: InvalidPath) -> DriveError {
 
 #[cfg(test)]
 mod tests {
+    use anypath_wire::EncryptionKey;
+
     use super::*;
     use crate::bee::held::{Held, ready};
 
@@ -322,5 +335,16 @@ mod tests {
         let (_, db) = drive(&[put("/x", 0)]);
         assert_eq!(ready(content_key(&db).unwrap()), None);
         assert!(content_key(&Held(vec![Some("x".into())])).is_err());
+    }
+
+    #[test]
+    fn an_encrypted_header_is_told_by_its_length() {
+        let (_, db) = drive(&[put("/x", 0)]);
+        let header = db.block(0).unwrap().unwrap();
+        let encryption = Encryption::new(&PublicKey([1; 32]), &EncryptionKey::new([2; 32]), false);
+        let sealed = Held(vec![Some(encryption.encrypt(0, 0, &header).into())]);
+        assert_eq!([seems_encrypted(&db), seems_encrypted(&sealed)], [Ok(false), Ok(true)]);
+        assert!(content_key(&sealed).is_err());
+        assert_eq!(seems_encrypted(&Held(vec![None])), Ok(false));
     }
 }

@@ -6,6 +6,7 @@ use super::PeerId;
 use super::exchange::{Exchange, ExchangeEvent, Head};
 use super::peer::Peer;
 use super::ranges::Ranges;
+use crate::SeekRequest;
 use crate::core::Position;
 use crate::store::StoreError;
 
@@ -29,7 +30,7 @@ pub(super) struct Handed {
     head: Head,
     signature: Vec<u8>,
     /// Byte positions that were looked for.
-    sought: Vec<(u64, Position)>,
+    sought: Vec<(SeekRequest, Position)>,
 }
 
 impl Changes {

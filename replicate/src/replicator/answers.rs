@@ -200,7 +200,7 @@ impl Exchange {
     /// Notes that a request is no longer in flight.
     fn settle(&mut self, id: PeerId, pending: &Pending) {
         if let Some(seek) = pending.request.seek {
-            self.seeks.give_back(seek.bytes, id);
+            self.seeks.give_back(seek, id);
         }
         if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
             self.upgrading = None;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{CoreId, Misbehaviour, PeerId};
+use crate::SeekRequest;
 use crate::core::Position;
 
 /// What the application is told; everything in it is committed.
@@ -70,7 +71,7 @@ pub enum Event {
         /// The core.
         core: CoreId,
         /// The position.
-        bytes: u64,
+        seek: SeekRequest,
         /// Where it is: in a block or beyond the end.
         at: Position,
     },

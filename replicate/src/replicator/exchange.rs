@@ -16,6 +16,7 @@ use super::ranges::Ranges;
 use super::reorg::Reorganisation;
 use super::seeks::Seeks;
 use super::wants::REGIONS_MAX;
+use crate::SeekRequest;
 use crate::core::{Bitfield, Core, Position};
 use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
 use crate::store::StoreError;
@@ -78,7 +79,7 @@ pub(super) enum ExchangeEvent {
     /// A peer has proven that there are two histories; the core is frozen.
     Conflict(PeerId),
     /// A byte position that was looked for is found.
-    Sought { bytes: u64, at: Position },
+    Sought { seek: SeekRequest, at: Position },
     /// A peer sent an extension message of a name that is listened for.
     Extension { peer: PeerId, name: Bytes, message: Bytes },
     /// A peer sent data that does not verify and is asked nothing more about this core.

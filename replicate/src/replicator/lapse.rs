@@ -41,7 +41,7 @@ impl Exchange {
         // Answers that rely on this one would wait for ever.
         self.give_back_early(id);
         if let Some(seek) = pending.request.seek {
-            self.seeks.avoid(seek.bytes, id);
+            self.seeks.avoid(seek, id);
         }
         self.peer(id, |peer| peer.cursor = cursor);
         Ok(())

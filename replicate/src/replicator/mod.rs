@@ -48,6 +48,7 @@ pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::intake::Answers;
 pub use self::writer::Writer;
+use crate::SeekRequest;
 use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
@@ -217,10 +218,11 @@ impl Replicator {
 
     /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
     /// for no blocks; [`Event::Sought`] has the answer then.
-    pub fn seek(&mut self, id: CoreId, bytes: u64) -> Result<Position, StoreError> {
-        let position = self.core(id).position(bytes)?;
+    pub fn seek(&mut self, id: CoreId, seek: impl Into<SeekRequest>) -> Result<Position, StoreError> {
+        let seek = seek.into();
+        let position = self.core(id).position(seek)?;
         if matches!(position, Position::Below { .. }) {
-            self.exchange_mut(id).seek(bytes)?;
+            self.exchange_mut(id).seek(seek)?;
             self.reach_out(id);
         }
         Ok(position)
@@ -501,7 +503,7 @@ impl Replicator {
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
             ExchangeEvent::Conflict(peer) => Event::Conflict { peer, core },
-            ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
+            ExchangeEvent::Sought { seek, at } => Event::Sought { core, seek, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));

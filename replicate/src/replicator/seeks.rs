@@ -13,7 +13,7 @@ use crate::{HashRequest, Request, SeekRequest};
 
 /// Byte positions that are looked for.
 #[derive(Debug, Default)]
-pub(super) struct Seeks(BTreeMap<u64, Asked>);
+pub(super) struct Seeks(BTreeMap<SeekRequest, Asked>);
 
 /// Who is asked for a position.
 #[derive(Debug, Default)]
@@ -31,15 +31,15 @@ impl Seeks {
     }
 
     /// Lets anybody be asked for a position for which a peer was.
-    pub(super) fn give_back(&mut self, bytes: u64, id: PeerId) {
-        if let Some(asked) = self.0.get_mut(&bytes) {
+    pub(super) fn give_back(&mut self, seek: SeekRequest, id: PeerId) {
+        if let Some(asked) = self.0.get_mut(&seek) {
             asked.now.take_if(|now| *now == id);
         }
     }
 
     /// Asks others first for a position, since a peer takes too long.
-    pub(super) fn avoid(&mut self, bytes: u64, id: PeerId) {
-        if let Some(asked) = self.0.get_mut(&bytes) {
+    pub(super) fn avoid(&mut self, seek: SeekRequest, id: PeerId) {
+        if let Some(asked) = self.0.get_mut(&seek) {
             asked.slow = Some(id);
         }
     }
@@ -52,9 +52,9 @@ impl Seeks {
 
 impl Exchange {
     /// Looks for a byte position.
-    pub(super) fn seek(&mut self, bytes: u64) -> Result<(), StoreError> {
+    pub(super) fn seek(&mut self, seek: SeekRequest) -> Result<(), StoreError> {
         self.begin(|exchange| {
-            exchange.seeks.0.entry(bytes).or_default();
+            exchange.seeks.0.entry(seek).or_default();
         })
     }
 
@@ -65,17 +65,17 @@ impl Exchange {
         }
         let others = self.peers.iter().any(|(other, peer)| *other != id && peer.answers());
         let open = |asked: &Asked| asked.now.is_none() && !(others && asked.slow == Some(id));
-        let open: Vec<u64> = self.seeks.0.iter().filter(|(_, asked)| open(asked)).map(|(bytes, _)| *bytes).collect();
-        for bytes in open {
-            if let Position::Below { node } = self.core.position(bytes)? {
-                self.ask_seek(id, bytes, node);
+        let open: Vec<_> = self.seeks.0.iter().filter(|(_, asked)| open(asked)).map(|(seek, _)| *seek).collect();
+        for seek in open {
+            if let Position::Below { node } = self.core.position(seek)? {
+                self.ask_seek(id, seek, node);
             }
         }
         Ok(())
     }
 
-    /// Asks for the path of a leaf below `node`, of which the peer holds all nodes, and for those on the way to `bytes`.
-    fn ask_seek(&mut self, id: PeerId, bytes: u64, node: u64) {
+    /// Asks for the path of a leaf below `node`, of which the peer holds all nodes, and for those on the way to `seek`.
+    fn ask_seek(&mut self, id: PeerId, seek: SeekRequest, node: u64) {
         let head = Head::of(&self.core);
         let same_fork = |peer: &&mut Peer| peer.remote.fork == head.fork;
         let Some(peer) = self.peers.get_mut(&id).filter(same_fork) else { return };
@@ -85,33 +85,32 @@ impl Exchange {
             return self.ask_region(id, first);
         };
         let hash = HashRequest { index: 2 * leaf, nodes: flat_tree::depth(node).into() };
-        let seek = SeekRequest { bytes, padding: 0 };
         let request = Request { hash: Some(hash), seek: Some(seek), ..Request::default() };
         peer.ask(Pending::new(head.fork, request));
-        self.seeks.0.insert(bytes, Asked { now: Some(id), slow: None });
+        self.seeks.0.insert(seek, Asked { now: Some(id), slow: None });
         self.mark_ready(id);
     }
 
     /// Returns the positions that are known now, to be told of once that is committed, and looks for them no more.
-    pub(super) fn take_sought(&mut self) -> Result<Vec<(u64, Position)>, StoreError> {
+    pub(super) fn take_sought(&mut self) -> Result<Vec<(SeekRequest, Position)>, StoreError> {
         let mut sought = Vec::new();
-        for bytes in self.seeks.0.keys() {
-            let at = self.core.position(*bytes)?;
+        for seek in self.seeks.0.keys() {
+            let at = self.core.position(*seek)?;
             if !matches!(at, Position::Below { .. }) {
-                sought.push((*bytes, at));
+                sought.push((*seek, at));
             }
         }
-        for (bytes, _) in &sought {
-            self.seeks.0.remove(bytes);
+        for (seek, _) in &sought {
+            self.seeks.0.remove(seek);
         }
         Ok(sought)
     }
 
     /// Tells of positions that are found.
-    pub(super) fn tell_sought(&mut self, sought: Vec<(u64, Position)>) {
+    pub(super) fn tell_sought(&mut self, sought: Vec<(SeekRequest, Position)>) {
         if !sought.is_empty() && !self.downloading() {
             self.tell_all_sync();
         }
-        self.events.extend(sought.into_iter().map(|(bytes, at)| ExchangeEvent::Sought { bytes, at }));
+        self.events.extend(sought.into_iter().map(|(seek, at)| ExchangeEvent::Sought { seek, at }));
     }
 }
