@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anypath_transports::https::session::{Closed, Command, Config, Learnt, Style};
+use anypath_transports::https::session::{Closed, Command, Config, Learnt, Server, Style};
 use anypath_wire::Time;
 
 use crate::app::App;
@@ -59,6 +59,18 @@ fn silence_ends_the_session_at_both_ends_and_nothing_sooner() {
     assert_eq!(world.client_app.closed, Some(Closed::Silent));
     world.run(now + Duration::from_secs(200), |_| false);
     assert_eq!(world.relay.values().next().unwrap().1.closed, Some(Closed::Silent));
+}
+
+/// The relay's aim is 16 KiB for an idle session with its request held, buffers of TLS and HTTP apart.
+#[test]
+fn an_idle_session_is_small() {
+    let server = std::mem::size_of::<Server>();
+    assert!(server <= 3 << 10, "{server} bytes");
+    let mut world = open(slow());
+    transfer(&mut world, [300_000, 300_000]);
+    world.run(world.now + Duration::from_secs(60), |_| false);
+    let server = &world.relay.values().next().unwrap().0;
+    assert_eq!((server.kept_bytes(), server.carriers()), ((0, 0), 1));
 }
 
 #[test]
