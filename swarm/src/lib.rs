@@ -49,6 +49,7 @@
 //! # }
 //! ```
 
+mod buffers;
 mod committer;
 mod connection;
 mod engine;
@@ -57,6 +58,6 @@ mod keeper;
 mod node;
 
 pub use connection::ConnectionError;
-pub use engine::Stopped;
+pub use engine::{Begun, Stopped};
 pub use event::{Event, PeerInfo, Unreachable};
 pub use node::{Config, Node};

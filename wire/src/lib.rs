@@ -34,7 +34,7 @@ pub use address::{Address, InvalidAddress};
 pub use base32::{InvalidKeyText, key_from_text, key_to_text};
 pub use codec::{DecodeError, Decoder, Encode};
 pub use handshake::{Handshake, Role};
-pub use hash::{Hash, Hasher, hash, hash_all, keyed_hash, namespace};
+pub use hash::{Hash, Hasher, hash, hash_all, hash_pairs, keyed_hash, namespace};
 pub use keys::{DiscoveryKey, KeyPair, PublicKey, Signature};
 pub use link::{InvalidLink, Link};
 pub use listen::{InvalidListenAt, ListenAt};

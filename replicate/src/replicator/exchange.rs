@@ -45,6 +45,8 @@ pub(super) struct Exchange {
     pub(super) told: Head,
     /// Its signature.
     pub(super) told_signature: Vec<u8>,
+    /// Whether a power cut may still take back a head that was signed here; no peer has heard of it.
+    pub(super) unsettled: bool,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -138,6 +140,7 @@ impl Exchange {
             handed: None,
             told,
             told_signature,
+            unsettled: false,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
@@ -219,7 +222,7 @@ impl Exchange {
                 Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
             )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
-            Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
+            Message::Data(data) => self.handle_data(id, data, None)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
             Message::Want(want) => self.handle_want(id, want.start, want.length)?,
             Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),

@@ -21,6 +21,8 @@ impl Exchange {
             peer.extension_heard = self.extensions.get(&name).cloned();
         }
         if let Some(name) = peer.extension_heard.clone().filter(|_| message.len() <= EXTENSION_BYTES_MAX) {
+            // A slice would keep all in memory that was read with it, for as long as somebody holds the event.
+            let message = Bytes::copy_from_slice(&message);
             self.events.push_back(ExchangeEvent::Extension { peer: id, name, message });
         }
     }

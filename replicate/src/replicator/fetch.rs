@@ -63,15 +63,17 @@ impl Exchange {
     }
 
     fn ask_block(&mut self, id: PeerId, index: u64, fork: u64) -> Result<(), StoreError> {
-        let missing = self.core.missing_nodes(2 * index);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let nodes = if peer.predicts { peer.missing_nodes(index, missing) } else { missing };
+        // Answers in flight bring most nodes: mostly the search ends after a level or two.
+        let expected = |node| peer.predicts && peer.expected.contains(&node);
+        let (nodes, top) = self.core.missing_nodes_below(2 * index, expected);
+        let predicted = expected(top);
         let block = BlockRequest { index, nodes };
         for_path(block, |node| {
             peer.expected.insert(node);
         });
         let request = Request { block: Some(block), ..Request::default() };
-        peer.ask(Pending { predicted: nodes < missing, ..Pending::new(fork, request) });
+        peer.ask(Pending { predicted, ..Pending::new(fork, request) });
         peer.cursor = index + 1;
         self.taken.set(index);
         self.mark_ready(id);
@@ -107,18 +109,6 @@ impl Peer {
         let upgradable = self.last_upgradable.filter(|(fork, _)| *fork == ours.fork).map_or(0, |(_, length)| length);
         let limit = if self.remote.length >= ours.length || self.can_upgrade { u64::MAX } else { upgradable };
         limit.min(self.remote.length)
-    }
-
-    /// Returns how many levels of a block's path are missing, those not counted that answers in flight will bring.
-    fn missing_nodes(&self, index: u64, missing: u64) -> u64 {
-        let mut node = 2 * index;
-        for level in 0..missing {
-            if self.expected.contains(&node) {
-                return level;
-            }
-            node = flat_tree::parent(node);
-        }
-        missing
     }
 }
 
