@@ -15,6 +15,7 @@ use anypath_replicate::messages::{Handshake, Message};
 use anypath_replicate::mux::{Event, Mux, Protocol};
 use anypath_replicate::noise::{Frames, Opener, Sealer, XxHandshake};
 use anypath_replicate::{AppendBlocks, Blocks};
+use anypath_transports::https::session::{self, Control, Frame, Records};
 use anypath_wire::noise::NoiseHandshake;
 use anypath_wire::{Address, Decoder, EncryptionKey, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
 use bytes::{Bytes, BytesMut};
@@ -35,6 +36,7 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("mux", mux),
     ("noise", noise),
     ("sealed", sealed),
+    ("session", session),
     ("texts", texts),
 ];
 
@@ -92,6 +94,32 @@ fn noise(data: &[u8]) {
     }
     drop(NoiseHandshake::ik_responder(b"prologue", &identity, [2; 32]).read(data));
     drop(NoiseHandshake::nk_responder(b"prologue", &identity, [2; 32]).read(data));
+}
+
+/// What the HTTPS session reads: a body cut into records, the frames of a segment, a control record, an opening.
+fn session(data: &[u8]) {
+    let Some((&cut, data)) = data.split_first() else { return };
+    let mut records = Records::default();
+    for part in data.chunks(usize::from(cut).max(1)) {
+        records.push(part);
+        while let Ok(Some(record)) = records.next_record() {
+            assert!(record.clear().len() <= session::RECORD_BYTES_MAX);
+        }
+    }
+    let clear = Bytes::copy_from_slice(&data[..data.len().min(usize::from(cut))]);
+    if let Ok(frames) = Frame::decode_all(&Bytes::copy_from_slice(data), &clear) {
+        let mut again = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut again));
+        assert_eq!(Frame::decode_all(&again.into(), &clear), Ok(frames));
+    }
+    if let Ok(control) = Control::decode(data) {
+        let mut again = Vec::new();
+        control.encode(&mut again);
+        assert_eq!(Control::decode(&again), Ok(control));
+    }
+    let (identity, seed) = (KeyPair::from_seed(&[1; 32]), [2; 32]);
+    assert!(data.len() < 48 || session::ask(&identity, seed, data).is_err());
+    let _ = session::split_session_id(data);
 }
 
 /// A peer's frames, with channels of ours, some of its offers taken and the others refused.

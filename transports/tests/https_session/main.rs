@@ -6,5 +6,6 @@
 mod app;
 mod chance;
 mod chaos;
+mod rules;
 mod speed;
 mod world;

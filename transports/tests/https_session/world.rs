@@ -66,6 +66,8 @@ pub(crate) struct World {
     https: BTreeMap<u64, (SessionId, CarrierId, bool)>,
     next_http: u64,
     streams: BTreeMap<CarrierId, u64>,
+    /// When the last bytes of a stream arrive, by request and way: what follows does not overtake them.
+    ordered: BTreeMap<(u64, usize), Time>,
     busy_until: [Time; 4],
     last_answers: VecDeque<Vec<u8>>,
     pub(crate) steps: u64,
@@ -74,11 +76,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, line: Line, config: Config) -> Self {
-        Self::with_learnt(seed, line, config, Learnt::default())
-    }
-
-    pub(crate) fn with_learnt(seed: u64, line: Line, config: Config, learnt: Learnt) -> Self {
+    pub(crate) fn new(seed: u64, line: Line, config: Config, learnt: Learnt) -> Self {
         let identity = KeyPair::from_seed(&[9; 32]);
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&seed.to_le_bytes());
@@ -96,6 +94,7 @@ impl World {
             https: BTreeMap::new(),
             next_http: 0,
             streams: BTreeMap::new(),
+            ordered: BTreeMap::new(),
             busy_until: [Time::ZERO; 4],
             last_answers: VecDeque::new(),
             steps: 0,
@@ -172,6 +171,7 @@ impl World {
             Transmit::Write { carrier, bytes, .. } => {
                 if let Some(&http) = self.streams.get(&carrier) {
                     let after = self.passage(0, bytes.iter().map(|part| part.len()).sum());
+                    let after = self.in_order(http, 0, after);
                     self.at(after, What::StreamUp { http, bytes: bytes.concat() });
                 }
             }
@@ -211,7 +211,7 @@ impl World {
                 return;
             }
         }
-        if self.chance.permille(line.tamper) {
+        if !bytes.is_empty() && self.chance.permille(line.tamper) {
             let at = self.chance.below(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << self.chance.below(8);
         }
@@ -268,7 +268,6 @@ impl World {
 
     fn relay_request(&mut self, http: u64, bytes: &[u8], route: &Route, whole: bool) {
         let now = self.now;
-        let Some(&(_, carrier, _)) = self.https.get(&http) else { return };
         if *route == Route::Open {
             self.open_session(http, bytes);
             return;
@@ -276,7 +275,7 @@ impl World {
         let Some((session, rest)) = session::split_session_id(bytes) else { return };
         self.https.entry(http).and_modify(|it| it.0 = session);
         let Some((server, _)) = self.relay.get_mut(&session) else {
-            self.at(self.line.delay, What::Fails { carrier, failure: Failure::Status(404) });
+            self.answer(http, session::forgotten(&forgotten_token(session)).to_vec(), true);
             return;
         };
         server.handle_open(now, CarrierId(http));
@@ -291,7 +290,8 @@ impl World {
     fn open_session(&mut self, http: u64, bytes: &[u8]) {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.chance.next().to_le_bytes());
-        let granted = Granted { session: SessionId(id), forgotten: [3; 16], tag: "a1".to_owned() };
+        let session = SessionId(id);
+        let granted = Granted { session, forgotten: forgotten_token(session), tag: "a1".to_owned() };
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.chance.next().to_le_bytes());
         let Ok(asked) = session::ask(&self.identity, seed, bytes) else {
@@ -322,7 +322,9 @@ impl World {
         let Some(&(_, carrier, answers)) = self.https.get(&http) else { return };
         let line = self.line.clone();
         let after = self.passage(1, bytes.len() + if ends { ANSWER_HEAD_BYTES } else { 0 });
-        if self.streams.get(&carrier) == Some(&http) {
+        let after = self.in_order(http, 1, after);
+        let breaks = self.chance.permille(line.drop);
+        if self.streams.get(&carrier) == Some(&http) || !(ends || breaks) {
             self.at(after, What::Answer { carrier, bytes });
             return;
         }
@@ -330,7 +332,7 @@ impl World {
         if !answers || self.chance.permille(line.silent_drop) {
             return;
         }
-        if self.chance.permille(line.drop) {
+        if breaks {
             self.at(after, What::Fails { carrier, failure: Failure::Broken });
             return;
         }
@@ -343,7 +345,7 @@ impl World {
             self.last_answers.push_back(bytes.clone());
             self.last_answers.truncate(8);
         }
-        if self.chance.permille(line.tamper) {
+        if !bytes.is_empty() && self.chance.permille(line.tamper) {
             let at = self.chance.below(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << self.chance.below(8);
         }
@@ -392,6 +394,14 @@ impl World {
         server.handle_bytes(self.now, CarrierId(http), rest);
     }
 
+    /// Returns when what follows on a stream arrives.
+    fn in_order(&mut self, http: u64, way: usize, after: Duration) -> Duration {
+        let now = self.now;
+        let last = self.ordered.entry((http, way)).or_default();
+        *last = (*last).max(now + after);
+        last.since(now)
+    }
+
     /// Returns how long so many bytes take one way (0 up, 1 down).
     fn passage(&mut self, way: usize, bytes: usize) -> Duration {
         let line = self.line.clone();
@@ -413,6 +423,11 @@ impl World {
         self.busy_until[line] = self.busy_until[line].max(from) + takes;
         self.busy_until[line]
     }
+}
+
+/// Stands for a keyed hash: of another number it is another one.
+fn forgotten_token(session: SessionId) -> [u8; 16] {
+    session.0.map(|byte| byte ^ 0x55)
 }
 
 /// What HTTP and TLS add to a request, in bytes.

@@ -52,19 +52,24 @@ impl Outward {
         Self { greeting, queue, queued_bytes, place, sent_bytes, limit, ending, full, over }
     }
 
-    /// Returns how many bytes may be queued now.
-    pub(super) fn room_bytes(&mut self) -> usize {
-        let room = if self.ending { 0 } else { QUEUE_BYTES_MAX - self.queued_bytes };
-        self.full |= room < QUEUE_BYTES_MAX / 2;
+    /// Returns how many bytes may be queued now, if the queue may have so many in all.
+    pub(super) fn room_bytes(&mut self, queue_bytes_max: usize) -> usize {
+        let room = if self.ending { 0 } else { queue_bytes_max.saturating_sub(self.queued_bytes) };
+        self.full |= room < queue_bytes_max / 2;
         room
+    }
+
+    /// Returns how many bytes are queued.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
     }
 
     /// Queues bytes of the stream.
     ///
     /// # Panics
-    /// If they are more than [`room_bytes`](Self::room_bytes).
+    /// If they are more than any [`room_bytes`](Self::room_bytes) could have been.
     pub(super) fn push(&mut self, bytes: Bytes) {
-        assert!(bytes.len() <= self.room_bytes(), "more bytes than a circuit has room for");
+        assert!(self.queued_bytes + bytes.len() <= QUEUE_BYTES_MAX, "more bytes than a circuit has room for");
         if !bytes.is_empty() {
             self.queued_bytes += bytes.len();
             self.queue.push_back(bytes);
@@ -122,8 +127,8 @@ impl Outward {
     }
 
     /// Returns whether the application is to be told that there is room again, once.
-    pub(super) fn take_writable(&mut self) -> bool {
-        let writable = self.full && self.queued_bytes <= QUEUE_BYTES_MAX / 2;
+    pub(super) fn take_writable(&mut self, queue_bytes_max: usize) -> bool {
+        let writable = self.full && self.queued_bytes <= queue_bytes_max / 2;
         self.full &= !writable;
         writable
     }
@@ -239,7 +244,7 @@ impl Inward {
 /// What either end may send on a circuit before it is told more, in bytes; part of the protocol. A handshake and the
 /// first requests fit; circuits that stay small cost no more.
 pub(super) const CREDIT_BYTES_FIRST: u64 = 128 << 10;
-/// What may be queued for sending on one circuit, in bytes: what goes out while the application is told of room.
-const QUEUE_BYTES_MAX: usize = 256 << 10;
+/// What may ever be queued for sending on one circuit, in bytes: the longest body.
+pub(super) const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How far places may run ahead: four times the segments that can be under way.
 const PLACES_MAX: u64 = 4096;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anypath_wire::noise::NoiseHandshake;
+use anypath_wire::noise::{HANDSHAKE_BYTES_MAX, NoiseHandshake};
 use anypath_wire::{Deadline, PublicKey, Role, Time, keyed_hash};
 use bytes::Bytes;
 
@@ -62,7 +62,7 @@ impl Client {
         client
     }
 
-    /// Returns a number for a new circuit, or nothing if there is no session or the relay allows no more.
+    /// Returns a number for a new circuit, to be opened now, or nothing if there is no session or the relay allows no more.
     pub fn next_circuit(&mut self) -> Option<CircuitId> {
         self.core().and_then(Core::next_circuit)
     }
@@ -110,6 +110,11 @@ impl Client {
         let Some(lane) = self.lanes.hear(now, carrier) else { return };
         lane.records.push(bytes);
         if lane.kind == LaneKind::Open {
+            if lane.records.unfinished().len() > HANDSHAKE_BYTES_MAX {
+                let excerpt = lane.records.excerpt(EXCERPT_BYTES_MAX);
+                self.foreign(now, carrier, excerpt);
+                self.settle(now);
+            }
             return;
         }
         while let Some(lane) = self.lanes.lane(carrier) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::cipher::{Cipher, Forged};
-use super::circuit::Circuit;
+use super::circuit::{Circuit, QUEUE_BYTES_MAX};
 use super::control::Control;
 use super::frame::{CircuitId, Frame, Style, TARGET_BYTES_MAX};
 use super::received::{Arrival, Received};
@@ -58,6 +58,8 @@ pub(super) struct Core {
     /// Segments that came since the last acknowledgement left, and when the first did.
     pub(super) ack_due: Option<Time>,
     go_away_ms: Option<u64>,
+    /// The application was told that the relay restarts.
+    went_away: bool,
     /// The other end has not been told yet that we end.
     pub(super) farewell_due: bool,
     events: VecDeque<Event>,
@@ -87,6 +89,7 @@ impl Core {
             heard_at: now,
             ack_due: None,
             go_away_ms: None,
+            went_away: false,
             farewell_due: false,
             events: VecDeque::new(),
             over: None,
@@ -94,7 +97,8 @@ impl Core {
         }
     }
 
-    /// Returns the number for a circuit of ours, or nothing if there are as many as the other end allows.
+    /// Returns the number for a circuit of ours, to be opened now, or nothing if there are as many as the other end
+    /// allows.
     pub(super) fn next_circuit(&mut self) -> Option<CircuitId> {
         let ours = self.circuits.keys().filter(|id| self.is_ours(**id)).count() as u64;
         if ours >= self.circuits_granted {
@@ -180,7 +184,18 @@ impl Core {
 
     /// Returns how much may be queued on a circuit.
     pub(super) fn send_room(&mut self, circuit: CircuitId) -> usize {
-        self.circuits.get_mut(&circuit).map_or(0, |it| it.outward.room_bytes())
+        let queue_bytes_max = self.queue_bytes_max();
+        self.circuits.get_mut(&circuit).map_or(0, |it| it.outward.room_bytes(queue_bytes_max))
+    }
+
+    /// Returns how much a circuit may queue: what half the window takes; little, if all circuits together have enough.
+    pub(super) fn queue_bytes_max(&self) -> usize {
+        let queued: usize = self.circuits.values().map(|it| it.outward.queued_bytes()).sum();
+        if queued as u64 >= self.config.window_bytes_max {
+            return QUEUE_BYTES_MIN;
+        }
+        let half = usize::try_from(self.sent.pace.window_bytes() / 2).unwrap_or(QUEUE_BYTES_MAX);
+        half.clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX)
     }
 
     /// Returns why the session is over.
@@ -231,7 +246,9 @@ impl Core {
         if let Some(exchange) = &control.exchange {
             self.sent.lose_over(exchange, &control.acked);
         }
-        if let Some(after_ms) = control.go_away_ms {
+        if let Some(after_ms) = control.go_away_ms
+            && !std::mem::replace(&mut self.went_away, true)
+        {
             self.events.push_back(Event::GoAway { after_ms });
         }
         if let Some(reason) = control.close {
@@ -283,9 +300,14 @@ impl Core {
             Arrival::TooFar => return Err(Misbehaviour::Circuits),
             Arrival::New => {}
         }
-        let theirs = self.circuits.keys().filter(|id| !self.is_ours(**id)).count() as u64;
-        if theirs >= self.config.circuits_max || self.resets.len() as u64 > 4 * self.config.circuits_max {
+        if self.resets.len() as u64 > 4 * self.config.circuits_max {
             return Err(Misbehaviour::Circuits);
+        }
+        // Some that it has done with may still be here, when what ends them came late.
+        let theirs = self.circuits.keys().filter(|id| !self.is_ours(**id)).count() as u64;
+        if theirs >= 2 * self.config.circuits_max {
+            self.resets.push_back(Frame::Reset { circuit: id, place: 0, reason: REASON_CROWDED });
+            return Ok(false);
         }
         self.circuits.insert(id, Circuit::new(Style::default(), None));
         Ok(true)
@@ -301,6 +323,10 @@ impl Core {
                 Event::Offered { circuit, style, target }
             }
             Frame::Accept { .. } if first && ours => Event::Accepted { circuit },
+            Frame::Reset { .. } if first && !ours => {
+                self.forget(circuit);
+                return Ok(());
+            }
             Frame::Reset { reason, .. } => {
                 self.forget(circuit);
                 Event::Reset { circuit, reason }
@@ -329,13 +355,10 @@ impl Core {
 
     fn reset(&mut self, circuit: CircuitId, reason: u64) {
         if let Some(it) = self.circuits.get_mut(&circuit) {
-            // One that the other end never heard of needs no ending.
-            let unheard = matches!(it.outward.greeting, Some(Frame::Open { .. }));
+            // Also if the other end has not heard of it: it counts our circuits without gaps.
             let place = it.outward.next_place();
             self.forget(circuit);
-            if !unheard {
-                self.resets.push_back(Frame::Reset { circuit, place, reason });
-            }
+            self.resets.push_back(Frame::Reset { circuit, place, reason });
         }
     }
 
@@ -364,3 +387,7 @@ impl Core {
 
 /// Why a session is closed that the other end broke; those of the relay's room begin at 16.
 const REASON_MISBEHAVED: u64 = 1;
+/// Why a circuit is refused for which there is no room.
+const REASON_CROWDED: u64 = 2;
+/// What a circuit may queue at least, in bytes: a few segments.
+const QUEUE_BYTES_MIN: usize = 64 << 10;

@@ -267,13 +267,14 @@ impl Lanes {
             let ready = opened.core.ready();
             self.bulk_since = if ready.bulk_bytes > 0 { self.bulk_since.or(Some(now)) } else { None };
             let sends = self.count(|kind| kind == LaneKind::Send);
-            let bulk_due = ready.bulk_bytes >= BATCH_BYTES || self.bulk_since.is_some_and(|at| now >= at + BATCH_TIME);
+            let body_bytes = self.body_bytes(&opened.core);
+            let bulk_due = ready.bulk_bytes >= body_bytes.min(BATCH_BYTES)
+                || self.bulk_since.is_some_and(|at| now >= at + BATCH_TIME);
             let bulk = ready.bulk_bytes > 0 && (sends == 0 || bulk_due) && sends < self.sends_max();
             let ack = opened.core.ack_due.is_some_and(|at| now >= at + ACK_DELAY) && sends <= self.sends_max();
             if !(bulk || ack || ready.urgent) || !self.may_open(now) {
                 return;
             }
-            let body_bytes = self.body_bytes(&opened.core);
             self.post(now, opened, LaneKind::Send, body_bytes);
             self.bulk_since = None;
         }
@@ -289,6 +290,8 @@ impl Lanes {
         }
         let busy = now.since(self.pushed_at) < IDLE_TIME || self.pushed_at == Time::ZERO;
         let wanted = if busy { (self.pushes.len() + 1).clamp(2, POLLS_MAX) } else { 1 };
+        // One lane is for what must not wait.
+        let wanted = wanted.min(self.learnt.lanes_max - 1).max(1);
         while self.count(|kind| matches!(kind, LaneKind::Poll { .. })) < wanted && self.may_open(now) {
             self.post(now, opened, LaneKind::Poll { hold_ms: self.learnt.hold_ms }, 0);
         }
@@ -298,7 +301,8 @@ impl Lanes {
     fn post(&mut self, now: Time, opened: &mut Opened, kind: LaneKind, body_bytes_max: u64) {
         let carrier = self.add(Lane::new(now, kind, 0));
         let hold_ms = if let LaneKind::Poll { hold_ms } = kind { hold_ms } else { 0 };
-        let exchange = Some(self.exchange(carrier, hold_ms, false));
+        let streams = hold_ms > 0 && self.learnt.streams_down == Some(true);
+        let exchange = Some(self.exchange(carrier, hold_ms, streams));
         let mut body = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
         if hold_ms > 0 {
             body.push(opened.core.control(Control { exchange, ..Control::default() }));
@@ -321,7 +325,7 @@ impl Lanes {
     /// How long a body is made: a share of what may be under way, so that all lanes have something to do.
     fn body_bytes(&self, core: &Core) -> u64 {
         let share = core.sent.pace.window_bytes() / self.sends_max() as u64;
-        share.max(BATCH_BYTES).min(self.learnt.body_bytes).max(BODY_BYTES_MIN)
+        share.max(SHARE_BYTES_MIN).min(self.learnt.body_bytes).max(BODY_BYTES_MIN)
     }
 
     /// How many lanes bulk may take: the others are for polls, and for what must not wait.
@@ -370,8 +374,10 @@ impl Lanes {
 
 /// How many lanes bulk may take at most: four of 1 MiB are 500 Mbit/s at 50 ms.
 const SENDS_MAX: usize = 4;
-/// How many requests are held at most: at 50 ms, a push each 17 ms finds one.
-const POLLS_MAX: usize = 4;
+/// How many requests are held at most: at 50 ms, a push each 13 ms finds one.
+const POLLS_MAX: usize = 5;
+/// The least share of a lane, in bytes: below it, what HTTP adds would tell.
+const SHARE_BYTES_MIN: u64 = 32 << 10;
 /// Bulk waits for so many bytes, or that long, while another request is under way.
 const BATCH_BYTES: u64 = 64 << 10;
 const BATCH_TIME: Duration = Duration::from_millis(2);

@@ -55,7 +55,9 @@ impl Core {
         let number = self.sent.next_number().filter(|_| self.over().is_none())?;
         let (text, clear) = self.pack(text_max);
         if text.is_empty() {
-            self.sent.starve();
+            if self.ready() == Ready::default() {
+                self.sent.starve();
+            }
             return None;
         }
         let record = self.seal_segment(number, &clear, &text);
@@ -124,12 +126,13 @@ impl Core {
     /// Packs bytes of one circuit; those that travel clear are returned.
     fn pack_data(&mut self, circuit: CircuitId, text: &mut Vec<u8>, text_max: usize) -> Bytes {
         let room = text_max.saturating_sub(text.len() + FRAME_BYTES_MAX);
+        let queue_bytes_max = self.queue_bytes_max();
         let Some(it) = self.circuits.get_mut(&circuit).filter(|it| it.outward.ready_bytes() > 0 && room > 0) else {
             return Bytes::new();
         };
         let (bytes, clear) = (it.outward.take(room), it.style.ciphertext);
         let place = it.outward.next_place();
-        if it.outward.take_writable() {
+        if it.outward.take_writable(queue_bytes_max) {
             self.tell(Event::Writable { circuit });
         }
         self.turn = CircuitId(circuit.0 + 1);

@@ -52,6 +52,18 @@ impl Received {
         arrival
     }
 
+    /// Takes everything below `next` as come, because it will not come any more.
+    pub(super) fn advance(&mut self, next: u64) {
+        while let Some((begin, end)) = self.ranges.first_key_value().map(|(begin, end)| (*begin, *end)) {
+            if begin > next.max(self.next) {
+                break;
+            }
+            self.ranges.remove(&begin);
+            self.next = self.next.max(end);
+        }
+        self.next = self.next.max(next);
+    }
+
     /// Returns what to tell the other end: all of it, or the lowest ranges.
     pub(super) fn acked(&self) -> Acked {
         let ranges = self.ranges.iter().take(RANGES_MAX).map(|(begin, end)| (*begin, *end)).collect();
@@ -84,6 +96,17 @@ mod tests {
             }
             assert_eq!(received.acked(), Acked { next: 100, ranges: Vec::new() });
         }
+    }
+
+    #[test]
+    fn what_will_not_come_is_passed_over() {
+        let mut received = Received::default();
+        [3, 4, 9].into_iter().for_each(|number| assert_eq!(received.note(number), Arrival::New));
+        received.advance(3);
+        assert_eq!(received.acked(), Acked { next: 5, ranges: vec![(9, 10)] });
+        received.advance(12);
+        received.advance(1);
+        assert_eq!(received.acked(), Acked { next: 12, ranges: Vec::new() });
     }
 
     #[test]

@@ -37,8 +37,9 @@ struct Carrier {
     again: bool,
     /// A ping of it that is to be answered on it.
     pong: Option<super::Ping>,
-    /// Bytes written on a streaming answer, and since when.
+    /// Bytes written on a streaming answer.
     written_bytes: u64,
+    /// When it was heard of.
     began: Time,
 }
 
@@ -54,7 +55,7 @@ impl Server {
         }
     }
 
-    /// Returns a number for a new circuit, or nothing if the client allows no more.
+    /// Returns a number for a new circuit, to be opened now, or nothing if the client allows no more.
     pub fn next_circuit(&mut self) -> Option<CircuitId> {
         self.core.next_circuit()
     }
@@ -164,7 +165,9 @@ impl Server {
         let deadline = |at, why| Deadline { at, why };
         let mut due = vec![deadline(self.core.quiet_at(), "the client is silent")];
         due.extend(self.carriers.values().map(|it| deadline(it.hold_until, "a request was held for long enough")));
-        due.extend(self.bulk_since.map(|at| deadline(at + BATCH_TIME, "bulk has waited for more")));
+        for patience in [BATCH_TIME, LAST_TIME] {
+            due.extend(self.bulk_since.map(|at| deadline(at + patience, "bulk has waited for more")));
+        }
         let sure = self.sure();
         due.extend(self.core.sent.late_at(|via| !sure.contains(&via)).map(|at| deadline(at, "a segment is late")));
         due.into_iter().filter(|deadline| deadline.at > self.settled_at).min()
@@ -178,6 +181,8 @@ impl Server {
             it.again = self.exchanges.note(exchange.number) != Arrival::New;
             it.hold_until = now + Duration::from_millis(exchange.hold_ms.min(HOLD_MS_MAX));
         }
+        // Those below all that are open may never have come; they must not hold up the window.
+        self.exchanges.advance(exchange.others.first().copied().unwrap_or(exchange.number));
         for other in self.carriers.values_mut() {
             other.again |= other.exchange.as_ref().is_some_and(|held| exchange.is_over(held.number));
         }
@@ -249,8 +254,11 @@ impl Server {
         loop {
             let ready = self.core.ready();
             self.bulk_since = if ready.bulk_bytes > 0 { self.bulk_since.or(Some(now)) } else { None };
-            let bulk_due = ready.bulk_bytes >= BATCH_BYTES || self.bulk_since.is_some_and(|at| now >= at + BATCH_TIME);
             let held = self.ids(|it| it.complete && !it.streams());
+            // The last one is kept for what must not wait, unless bulk has waited for long.
+            let patience = if held.len() > 1 { BATCH_TIME } else { LAST_TIME };
+            let waited = self.bulk_since.is_some_and(|at| now >= at + patience);
+            let bulk_due = waited || (held.len() > 1 && ready.bulk_bytes >= BATCH_BYTES);
             let Some(carrier) = held.first().filter(|_| ready.urgent || bulk_due) else { return };
             self.answer(now, *carrier);
             self.bulk_since = None;
@@ -263,7 +271,7 @@ impl Server {
             vec![self.core.control(Control::default())]
         } else {
             let lanes = exchange.others.len() as u64 + 1;
-            let share = (self.core.sent.pace.window_bytes() / lanes).max(BATCH_BYTES);
+            let share = (self.core.sent.pace.window_bytes() / lanes).max(SHARE_BYTES_MIN);
             let room = share.min(exchange.room_bytes).min(ANSWER_BYTES_MAX);
             self.core.fill(now, exchange.number, None, usize::try_from(room).unwrap_or(0))
         };
@@ -290,7 +298,7 @@ impl Carrier {
     }
 
     fn has_streamed_enough(&self, now: Time) -> bool {
-        self.again || self.written_bytes >= STREAMED_BYTES_MAX || now.since(self.began) >= STREAMED_TIME_MAX
+        self.again || self.written_bytes >= STREAMED_BYTES_MAX || now >= self.hold_until
     }
 }
 
@@ -303,8 +311,11 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Bulk waits for so many bytes, or that long, before it takes a held request.
 const BATCH_BYTES: u64 = 64 << 10;
 const BATCH_TIME: Duration = Duration::from_millis(2);
+/// For the last held request it waits so long: about as long as the next one is under way.
+const LAST_TIME: Duration = Duration::from_millis(20);
+/// The least share of an answer, in bytes: below it, what HTTP adds would tell.
+const SHARE_BYTES_MIN: u64 = 32 << 10;
 /// How much is handed to a stream at once, in bytes.
 const STREAM_BYTES_MAX: usize = 256 << 10;
-/// A streaming answer ends by itself after so many bytes or so long, before something on the way ends it.
+/// A streaming answer ends by itself after so many bytes, before something on the way ends it.
 const STREAMED_BYTES_MAX: u64 = 8 << 20;
-const STREAMED_TIME_MAX: Duration = Duration::from_secs(45);
