@@ -8,6 +8,11 @@ use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use anypath_dht::hyperswarm::Packet;
+use anypath_dht::hyperswarm::messages::{
+    Announce, Handshake as DhtHandshake, Holepunch, HolepunchPayload, LookupReply, MutablePut, NoisePayload,
+    PluginRequest,
+};
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
 use anypath_replicate::core::{Encryption, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
@@ -31,10 +36,12 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("drive", drive),
     ("entry", entry),
     ("frames", frames),
+    ("hyperdht", hyperdht),
     ("manifest", manifest),
     ("messages", messages),
     ("mux", mux),
     ("noise", noise),
+    ("rpc", rpc),
     ("sealed", sealed),
     ("session", session),
     ("texts", texts),
@@ -159,6 +166,45 @@ fn messages(data: &[u8]) {
         message.encode(&mut again);
         // We write requests as those of today do, with the padding.
         assert_eq!(Message::decode(kind, &again.into(), true), Ok(Some(message)));
+    }
+}
+
+/// A datagram of dht-rpc.
+fn rpc(data: &[u8]) {
+    let again = match Packet::decode(data) {
+        Err(_) => return,
+        Ok(Packet::Request(request)) => request.encode(),
+        Ok(Packet::Reply(reply)) => {
+            assert!(reply.closer.len() <= data.len() / 6);
+            reply.encode()
+        }
+    };
+    assert_eq!(Packet::decode(data), Packet::decode(&again));
+}
+
+/// What HyperDHT puts into the values of datagrams.
+fn hyperdht(data: &[u8]) {
+    again(data, Announce::decode, Announce::encode);
+    again(data, DhtHandshake::decode, DhtHandshake::encode);
+    again(data, Holepunch::decode, Holepunch::encode);
+    again(data, HolepunchPayload::decode, HolepunchPayload::encode);
+    again(data, NoisePayload::decode, NoisePayload::encode);
+    again(data, MutablePut::decode, MutablePut::encode);
+    again(data, PluginRequest::decode, PluginRequest::encode);
+    again(data, LookupReply::decode, |reply| {
+        let mut out = Vec::new();
+        reply.encode(&mut out);
+        out
+    });
+}
+
+fn again<T: PartialEq + Debug, E: PartialEq + Debug>(
+    data: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+    encode: impl Fn(&T) -> Vec<u8>,
+) {
+    if let Ok(value) = decode(data) {
+        assert_eq!(decode(&encode(&value)), Ok(value));
     }
 }
 

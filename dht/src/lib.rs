@@ -1,0 +1,3 @@
+//! Who has this topic? Kademlia in two dialects, as protocol cores without clock, socket, task or randomness of their own.
+
+pub mod hyperswarm;
