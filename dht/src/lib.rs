@@ -1,3 +1,4 @@
 //! Who has this topic? Kademlia in two dialects, as protocol cores without clock, socket, task or randomness of their own.
 
+pub mod classic;
 pub mod hyperswarm;

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use anypath_dht::classic::Message as Krpc;
 use anypath_dht::hyperswarm::Packet;
 use anypath_dht::hyperswarm::messages::{
     Announce, Handshake as DhtHandshake, Holepunch, HolepunchPayload, LookupReply, MutablePut, NoisePayload,
@@ -37,6 +38,7 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("entry", entry),
     ("frames", frames),
     ("hyperdht", hyperdht),
+    ("krpc", krpc),
     ("manifest", manifest),
     ("messages", messages),
     ("mux", mux),
@@ -196,6 +198,13 @@ fn hyperdht(data: &[u8]) {
         reply.encode(&mut out);
         out
     });
+}
+
+/// A datagram of BitTorrent's DHT.
+fn krpc(data: &[u8]) {
+    if let Ok(message) = Krpc::decode(data) {
+        assert_eq!(Krpc::decode(&message.encode()), Ok(message));
+    }
 }
 
 fn again<T: PartialEq + Debug, E: PartialEq + Debug>(
