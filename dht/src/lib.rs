@@ -2,3 +2,4 @@
 
 pub mod classic;
 pub mod hyperswarm;
+pub mod kademlia;
