@@ -3,3 +3,10 @@
 pub mod classic;
 pub mod hyperswarm;
 pub mod kademlia;
+pub mod world;
+
+mod chance;
+mod discovery;
+mod generations;
+
+pub use discovery::{Ask, Command, Discovery, Event, Outcome, Socket};

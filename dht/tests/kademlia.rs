@@ -43,7 +43,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Add(id) => {
-                    let row = model.iter().filter(|known| shared_bits(*known, &own) == shared_bits(&id, &own)).count();
+                    let row = model.iter().filter(|known| shared_bits(known, &own) == shared_bits(&id, &own)).count();
                     let expected = if id == own || model.contains(&id) { Row::Known } else if row >= k { Row::Full } else { Row::Added };
                     if expected == Row::Added {
                         model.insert(id);
@@ -55,7 +55,7 @@ proptest! {
                     let before: Vec<Id> = table.iter().map(|contact| contact.id).collect();
                     (own, model) = (id, BTreeSet::new());
                     for id in before.into_iter().filter(|known| *known != own) {
-                        let row = model.iter().filter(|known| shared_bits(*known, &own) == shared_bits(&id, &own)).count();
+                        let row = model.iter().filter(|known| shared_bits(known, &own) == shared_bits(&id, &own)).count();
                         if row < k {
                             model.insert(id);
                         }
