@@ -3,9 +3,10 @@
 
 use std::net::SocketAddrV4;
 
-use anypath_dht::hyperswarm::{Packet, Reply, Request, key_target, node_id, token};
+use anypath_dht::hyperswarm::{NatSampler, Packet, Reply, Request, key_target, node_id, token};
+use anypath_dht::kademlia::{Contact, Row, Table, closer, shared_bits};
 use anypath_interop::vectors::{fixed, unhex};
-use anypath_wire::{KeyPair, hash, namespace};
+use anypath_wire::{KeyPair, Time, hash, namespace};
 use serde_json::Value;
 
 fn vectors(text: &str) -> Value {
@@ -145,4 +146,48 @@ fn a_live_network_is_read_and_written_alike() {
         seen += 1;
     }
     assert!(seen > 80, "only {seen} datagrams were dht-rpc's");
+}
+
+#[test]
+fn the_routing_table_takes_what_the_references_takes() {
+    let ids = vectors(include_str!("../vectors/dht-ids.json"));
+    let vector = &ids["routing_table"];
+    let mut table: Table<32, SocketAddrV4> = Table::new(fixed(&vector["self"]), vector["k"].as_u64().unwrap() as usize);
+    for node in each(&vector["inserted_in_order"]) {
+        let id = fixed(&node["id"]);
+        assert_eq!(id, node_id(&address(node)));
+        assert_eq!(shared_bits(table.own(), &id), node["row"].as_u64().unwrap() as usize);
+        let added = if node["added"].as_bool().unwrap() { Row::Added } else { Row::Full };
+        assert_eq!(table.add(Contact::new(id, address(node), Time::ZERO)), added, "{node}");
+    }
+    // The reference goes through its rows in another order, so that it misses some of the nearest. Ours is exact.
+    for closest in each(&vector["closest"]) {
+        let (target, k) = (fixed(&closest["target"]), closest["k"].as_u64().unwrap() as usize);
+        let mut all: Vec<_> = table.iter().collect();
+        all.sort_by(|a, b| closer(&target, &a.id, &b.id));
+        let theirs: Vec<SocketAddrV4> = each(&closest["result"]).iter().map(address).collect();
+        assert_eq!(table.closest(&target, k), all[..k]);
+        assert!(theirs.iter().all(|theirs| all.iter().any(|ours| ours.address == *theirs)));
+    }
+}
+
+#[test]
+fn a_node_believes_of_its_address_what_the_reference_does() {
+    let nat = vectors(include_str!("../vectors/nat-logic.json"));
+    assert_eq!(each(&nat["sampler"]).len(), 5);
+    for vector in each(&nat["sampler"]) {
+        let mut sampler = NatSampler::default();
+        for step in each(&vector["steps"]) {
+            let seen = address(&step["add"]);
+            sampler.add(*seen.ip(), seen.port());
+            let host = sampler.host().map(|host| host.to_string());
+            assert_eq!(
+                (host.as_deref(), u64::from(sampler.port())),
+                (step["host"].as_str(), step["port"].as_u64().unwrap()),
+                "{vector}"
+            );
+            let (size, threshold) = (step["size"].as_u64().unwrap(), step["threshold"].as_u64().unwrap());
+            assert_eq!((sampler.size() as u64, sampler.threshold() as u64), (size, threshold), "{step}");
+        }
+    }
 }
