@@ -13,6 +13,7 @@ mod js_drive;
 mod js_peer;
 mod peer;
 mod process;
+pub mod proxy;
 mod rust_peer;
 mod skip;
 pub mod vectors;
