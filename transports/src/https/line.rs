@@ -28,14 +28,14 @@ pub(super) struct Reach {
 impl Reach {
     /// Opens a line to a machine of which this one knows the address.
     pub(super) async fn direct(&self, host: &str, port: u16) -> Result<Line, DialError> {
-        let to = Address { scheme: self.tcp.name().to_owned(), host: host.to_owned(), port };
+        let to = Address { scheme: self.tcp.name().to_owned(), host: host.to_owned(), port, key: None };
         let conn = self.tcp.dial(&to).await?;
         Ok(Box::new(join(conn.reader, conn.writer)))
     }
 
     /// Opens a line to a proxy.
     pub(super) async fn proxy(&self, proxy: &Proxy) -> Result<Line, ProxyError> {
-        let unreachable = |source| ProxyError::Unreachable { proxy: proxy.to_string(), source };
+        let unreachable = |source| ProxyError::Unreachable { proxy: proxy.to_string(), source: Box::new(source) };
         let line = self.direct(&proxy.host, proxy.port).await.map_err(unreachable)?;
         if !proxy.secure {
             return Ok(line);

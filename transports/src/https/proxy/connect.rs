@@ -46,7 +46,7 @@ pub enum ProxyError {
         /// The proxy.
         proxy: String,
         /// Why.
-        source: DialError,
+        source: Box<DialError>,
     },
     /// It could not be reached by TLS.
     #[error("the proxy {proxy} cannot be reached securely: {source}")]

@@ -11,7 +11,7 @@ mod url;
 
 pub(super) use self::auth::Wallet;
 pub use self::connect::ProxyError;
-pub(super) use self::connect::tunnel;
+pub(super) use self::connect::{AGENT, tunnel};
 pub use self::head::HeadError;
 pub use self::rules::Proxies;
 pub use self::url::{InvalidProxy, Proxy};
