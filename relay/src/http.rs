@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::driver::{Input, Piece};
+use crate::socket;
 
 /// What all connections share.
 pub(crate) struct Face {
@@ -36,6 +37,7 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Resul
         (&Method::GET | &Method::HEAD, "/robots.txt") => {
             text("text/plain", "User-agent: *\nDisallow: /v1/\n".to_owned())
         }
+        (&Method::GET, path) if path.starts_with("/v1/w/") => socket::upgrade(&face, request),
         (&Method::POST, "/v1/o") => open(&face, request).await,
         (&Method::POST, path) if path.starts_with("/v1/x/") => exchange(&face, request).await,
         _ => status(StatusCode::NOT_FOUND),
@@ -129,7 +131,7 @@ fn text(kind: &'static str, text: String) -> Response<Answer> {
     response
 }
 
-fn status(status: StatusCode) -> Response<Answer> {
+pub(crate) fn status(status: StatusCode) -> Response<Answer> {
     let mut response = Response::new(Answer::whole(Bytes::new()));
     *response.status_mut() = status;
     response
@@ -146,9 +148,9 @@ fn records(answer: Answer) -> Response<Answer> {
 }
 
 /// Tells the hub when a request is gone, however that comes about.
-struct Here {
-    inputs: mpsc::Sender<Input>,
-    gone: Option<Input>,
+pub(crate) struct Here {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) gone: Option<Input>,
 }
 
 impl Drop for Here {

@@ -370,7 +370,10 @@ impl Hub {
 
     fn forget(&mut self, now: Time, session: SessionId, touched: &mut BTreeSet<SessionId>) {
         self.leave(now, session, touched);
-        if let Some(at) = self.sessions.remove(&session).and_then(|member| member.deadline) {
+        let Some(member) = self.sessions.remove(&session) else { return };
+        let open = member.server.carrier_ids();
+        self.transmits.extend(open.map(|carrier| (session, session::Transmit::Drop { carrier })));
+        if let Some(at) = member.deadline {
             self.deadlines.remove(&(at, session));
         }
     }

@@ -16,6 +16,7 @@ mod driver;
 mod http;
 mod hub;
 mod relay;
+mod socket;
 mod tls;
 
 pub use config::{Access, Config};

@@ -137,7 +137,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, fa
     let service = service_fn(move |request| answer(Arc::clone(&face), request));
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_time.max(IDLE_TIME_MAX)).max_buf_size(HEAD_BYTES_MAX);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
         tracing::trace!(%error, "a connection ended");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anypath_wire::{PublicKey, Time};
 use bytes::{Bytes, BytesMut};
@@ -18,11 +19,14 @@ use super::posts::{PostError, Posts};
 use super::session::{
     CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Config, Event, Failure, Learnt, Style, Transmit,
 };
+use super::sockets::{self, Attempts, Socket};
 
 /// A session with a relay, as its circuits see it. Clones share it; it ends with the last of them.
 #[derive(Clone)]
 pub(super) struct Link {
     asks: mpsc::Sender<Ask>,
+    /// Whether a WebSocket carries the session now.
+    on_socket: Arc<AtomicBool>,
 }
 
 /// A session that has just opened.
@@ -69,21 +73,24 @@ pub(super) enum Ask {
 }
 
 impl Link {
-    /// Opens a session, with the first connection that `posts` has, or others.
+    /// Opens a session, with the first connection that `posts` has, or others; by `sockets` it tries WebSockets as well.
     pub(super) async fn open(
         posts: Arc<Posts>,
         relay: PublicKey,
         token: Vec<u8>,
         seed: [u8; 32],
+        sockets: bool,
     ) -> Result<Opened, LinkError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (opened, waiting) = oneshot::channel();
         let config = ClientConfig { relay, token, seed, session: Config::default(), learnt: Learnt::default() };
-        let task = Task::new(posts, config, asks.downgrade(), offers, opened);
+        let task =
+            Task { sockets: Attempts::new(sockets), ..Task::new(posts, config, asks.downgrade(), offers, opened) };
+        let on_socket = Arc::clone(&task.on_socket);
         tokio::spawn(task.run(asked));
         let hash = waiting.await.unwrap_or(Err(Closed::Silent)).map_err(LinkError::NotOpened)?;
-        Ok(Opened { link: Self { asks }, hash, offered })
+        Ok(Opened { link: Self { asks, on_socket }, hash, offered })
     }
 
     /// Opens a circuit, and returns it once it is granted.
@@ -91,6 +98,11 @@ impl Link {
         let (reply, replied) = oneshot::channel();
         self.asks.send(Ask::Open { target, style, reply }).await.map_err(|_| LinkError::Over)?;
         replied.await.unwrap_or(Err(LinkError::Over))
+    }
+
+    /// Returns what carries the session now.
+    pub(super) fn carried(&self) -> &'static str {
+        if self.on_socket.load(Ordering::Relaxed) { "https/ws" } else { "https/poll" }
     }
 
     /// Returns whether the session is not over yet.
@@ -105,10 +117,12 @@ impl Link {
 }
 
 /// What comes of requests.
-enum Came {
+pub(super) enum Came {
     Bytes(Bytes),
     End,
     Failure(Failure),
+    /// A WebSocket is there, or none.
+    Socket(Option<Box<Socket>>),
 }
 
 struct Circuit {
@@ -134,6 +148,10 @@ struct Task {
     requests: BTreeMap<CarrierId, AbortHandle>,
     /// Ends all requests with the session.
     running: JoinSet<()>,
+    sockets: Attempts,
+    /// The WebSocket in use, and what is to be written on it.
+    socket: Option<(CarrierId, mpsc::UnboundedSender<Vec<Bytes>>)>,
+    on_socket: Arc<AtomicBool>,
     came: mpsc::Sender<(CarrierId, Came)>,
     comes: mpsc::Receiver<(CarrierId, Came)>,
     over: bool,
@@ -158,6 +176,9 @@ impl Task {
             circuits: BTreeMap::new(),
             requests: BTreeMap::new(),
             running: JoinSet::new(),
+            sockets: Attempts::new(false),
+            socket: None,
+            on_socket: Arc::default(),
             came,
             comes,
             over: false,
@@ -168,7 +189,13 @@ impl Task {
         self.settle();
         while !self.over {
             let due = self.client.poll_deadline().map(|deadline| self.began + deadline.at.since(Time::ZERO));
-            let timer = async { if let Some(due) = due { sleep_until(due).await } else { pending().await } };
+            let due = due.into_iter().chain(self.sockets.due.filter(|_| self.client.stream_path().is_some())).min();
+            let timer = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 ask = asked.recv() => match ask {
                     Some(ask) => self.take(ask),
@@ -275,8 +302,14 @@ impl Task {
         let now = self.now();
         if !matches!(came, Came::Bytes(_)) {
             self.requests.remove(&carrier);
+            if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
+                self.socket = None;
+                self.sockets.end();
+            }
         }
         match came {
+            Came::Socket(None) => self.sockets.end(),
+            Came::Socket(Some(socket)) => self.use_socket(*socket),
             Came::Bytes(bytes) => self.client.handle_bytes(now, carrier, &bytes),
             Came::End => self.client.handle_end(now, carrier),
             Came::Failure(failure) => self.client.handle_failure(now, carrier, failure),
@@ -285,6 +318,8 @@ impl Task {
 
     /// Does everything that the session wants done, and tells the circuits what it tells.
     fn settle(&mut self) {
+        self.try_socket();
+        self.on_socket.store(self.client.is_on_stream(), Ordering::Relaxed);
         while let Some(event) = self.client.poll_event() {
             self.tell(event);
         }
@@ -295,13 +330,50 @@ impl Task {
                     self.requests.insert(carrier, self.running.spawn(request));
                 }
                 Transmit::Drop { carrier } => {
+                    if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
+                        self.socket = None;
+                        self.sockets.end();
+                    }
                     if let Some(request) = self.requests.remove(&carrier) {
                         request.abort();
                     }
                 }
-                Transmit::Write { .. } => {}
+                Transmit::Write { carrier, bytes, .. } => {
+                    // It may have ended since; then the session hears of that next.
+                    if let Some((_, writes)) = self.socket.as_ref().filter(|(used, _)| *used == carrier) {
+                        drop(writes.send(bytes));
+                    }
+                }
             }
         }
+    }
+
+    /// Tries a WebSocket if it is time.
+    fn try_socket(&mut self) {
+        let Some(path) = self.client.stream_path() else { return };
+        if self.sockets.due.is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        self.sockets.begin();
+        let (posts, came) = (Arc::clone(&self.posts), self.came.clone());
+        self.running.spawn(async move {
+            let socket = posts.socket(&path).await;
+            let socket = socket.inspect_err(|error| tracing::debug!(%error, "long-poll it stays")).ok().map(Box::new);
+            drop(came.send((NO_CARRIER, Came::Socket(socket))).await);
+        });
+    }
+
+    fn use_socket(&mut self, socket: Socket) {
+        let now = self.now();
+        let (writes, written) = mpsc::unbounded_channel();
+        let Some(carrier) = self.client.handle_stream(now) else { return };
+        self.socket = Some((carrier, writes));
+        let came = self.came.clone();
+        let run = async move {
+            sockets::run(socket, written, carrier, &came).await;
+            drop(came.send((carrier, Came::Failure(Failure::Broken))).await);
+        };
+        self.requests.insert(carrier, self.running.spawn(run));
     }
 
     fn tell(&mut self, event: Event) {
@@ -410,6 +482,8 @@ async fn exchange(
     Ok(Came::End)
 }
 
+/// Stands where no carrier is meant; the session never counts so far.
+const NO_CARRIER: CarrierId = CarrierId(u64::MAX);
 /// How many messages may wait for the task; beyond, circuits and requests wait.
 const ASKS_MAX: usize = 256;
 /// How many offered circuits may wait to be taken.

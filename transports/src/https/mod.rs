@@ -1,7 +1,7 @@
 //! HTTPS: byte streams through whatever lets requests pass.
 //!
 //! [`Dialer`] reaches a relay, directly or through a proxy; [`session`] makes streams of requests that may be lost;
-//! [`Https`] is the transport over both, strict long-poll so far.
+//! [`Https`] is the transport over both: strict long-poll at once, a WebSocket as soon as one passes.
 
 mod descriptor;
 mod dialer;
@@ -11,6 +11,7 @@ mod pipe;
 mod posts;
 mod proxy;
 pub mod session;
+mod sockets;
 mod target;
 mod tls;
 mod transport;

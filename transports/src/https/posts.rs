@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::descriptor::{DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor};
 use super::dialer::{Dialer, ReachError, place};
 use super::proxy::AGENT;
+use super::sockets::{self, Socket, SocketError};
 
 /// Why a request came to nothing.
 #[derive(Debug, Error)]
@@ -63,6 +64,11 @@ impl Posts {
         let descriptor = body.ok().and_then(|body| Descriptor::decode(&body.to_bytes()));
         self.keep(answered);
         Ok(descriptor)
+    }
+
+    /// Opens a WebSocket to that path, on a connection of its own.
+    pub(super) async fn socket(&self, path: &str) -> Result<Socket, SocketError> {
+        sockets::open(&self.dialer, &self.host, self.port, path).await
     }
 
     /// Keeps a connection, on which the answer has come whole, for the next request.

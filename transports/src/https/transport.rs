@@ -24,6 +24,8 @@ pub struct HttpsConfig {
     pub identity: KeyPair,
     /// What relays want to see to let us in; empty if nothing.
     pub token: Vec<u8>,
+    /// Whether WebSockets are tried beside requests.
+    pub sockets: bool,
 }
 
 /// Dials and listens at relays: `https://host[:port][#key]`.
@@ -117,7 +119,8 @@ impl Transport for Https {
             let place = (to.host.clone(), to.port);
             let stream = self.0.dial(&place).await;
             let stream = stream.map_err(|source| DialError::Relay { to: to.clone(), source: Box::new(source) })?;
-            Ok(conn(Role::Initiator, to.clone(), stream))
+            let (stream, carried) = stream;
+            Ok(conn(Role::Initiator, to.clone(), carried, stream))
         })
     }
 
@@ -139,10 +142,10 @@ impl Transport for Https {
     }
 }
 
-fn conn(role: Role, remote: Address, stream: DuplexStream) -> Conn {
+fn conn(role: Role, remote: Address, transport: &'static str, stream: DuplexStream) -> Conn {
     let (reader, writer) = split(stream);
     let local = remote.clone();
-    Conn { role, remote, local, transport: CARRIED, reader: Box::new(reader), writer: Box::new(writer) }
+    Conn { role, remote, local, transport, reader: Box::new(reader), writer: Box::new(writer) }
 }
 
 impl Shared {
@@ -173,11 +176,11 @@ impl Shared {
         });
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
-        Ok(Link::open(posts, descriptor.key, self.config.token.clone(), seed).await?)
+        Ok(Link::open(posts, descriptor.key, self.config.token.clone(), seed, self.config.sockets).await?)
     }
 
-    /// Finds a peer under our topics, and returns a circuit to it.
-    async fn dial(&self, place: &Place) -> Result<DuplexStream, RelayError> {
+    /// Finds a peer under our topics, and returns a circuit to it and what carries that.
+    async fn dial(&self, place: &Place) -> Result<(DuplexStream, &'static str), RelayError> {
         let link = match self.known(place).link.filter(Link::is_open) {
             Some(link) => link,
             None => {
@@ -194,7 +197,7 @@ impl Shared {
                 }
                 let style = Style { urgent: false, ciphertext: true };
                 match link.circuit(Target::Peer(key).encode(), style).await {
-                    Ok(stream) => return Ok(stream),
+                    Ok(stream) => return Ok((stream, link.carried())),
                     Err(LinkError::Refused(why)) => tracing::debug!(%key, why, "the relay leads to no such peer"),
                     Err(error) => return Err(error.into()),
                 }
@@ -280,7 +283,8 @@ impl Listener for Listening {
                 if let Some(registered) = &mut self.registered {
                     match registered.next_offer(key).await {
                         Some(Offer { target, stream }) if matches!(Target::decode(&target), Some(Target::From(_))) => {
-                            return Ok(conn(Role::Responder, self.address.clone(), stream));
+                            let carried = registered.opened.link.carried();
+                            return Ok(conn(Role::Responder, self.address.clone(), carried, stream));
                         }
                         Some(_) => {}
                         None => self.registered = None,
@@ -323,8 +327,6 @@ impl From<LinkError> for RelayError {
 
 /// The ladder's word for it, and the scheme of its addresses.
 const NAME: &str = "https";
-/// What carries a connection: strict long-poll.
-const CARRIED: &str = "https/poll";
 /// What is asked of the relay itself does not wait behind bulk.
 const URGENT: Style = Style { urgent: true, ciphertext: false };
 /// How much of an answer to a look-up is read, in bytes: 64 keys.
