@@ -14,6 +14,7 @@ mod interrupt;
 mod keys;
 mod lasting;
 mod place;
+mod relays;
 mod report;
 mod watch;
 
@@ -24,5 +25,6 @@ pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};
 pub use interrupt::{Interrupt, Interrupted};
 pub use keys::Keys;
 pub use place::Place;
+pub use relays::Relays;
 pub use report::{Event, Report};
 pub use watch::Watch;

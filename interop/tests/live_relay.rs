@@ -1,0 +1,130 @@
+//! The program through a relay: two peers with nothing in common but its name, directly and behind squid.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use anypath_interop::folder::{Plan, expect_same, generate, list};
+use anypath_interop::proxy::{Asks, Proxy, USER};
+use anypath_interop::{Anypath, Finished, skip};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+
+#[test]
+fn a_folder_goes_through_a_relay() -> Result<()> {
+    let lab = Lab::new()?;
+    let done = lab.share_and_clone(&[], &[])?;
+    ensure!(transport(&done)?.starts_with("https/"), "{:?}", done.events);
+    Ok(())
+}
+
+#[test]
+fn requests_alone_carry_it_too() -> Result<()> {
+    let lab = Lab::new()?;
+    let done = lab.share_and_clone(&["--no-websocket"], &["--no-websocket"])?;
+    ensure!(transport(&done)? == "https/poll", "{:?}", done.events);
+    Ok(())
+}
+
+#[test]
+fn both_may_sit_behind_proxies_that_ask_for_passwords() -> Result<()> {
+    let lab = Lab::new()?;
+    let (Some(digest), Some(basic)) = (Proxy::squid(Asks::Digest, lab.port)?, Proxy::squid(Asks::Basic, lab.port)?)
+    else {
+        skip("squid is not installed: apt install squid");
+        return Ok(());
+    };
+    let by = |proxy: &Proxy| {
+        let password = proxy.password.replace('?', "%3f").replace('>', "%3E");
+        format!("http://{USER}:{password}@{}", proxy.place())
+    };
+    lab.share_and_clone(&["--proxy", &by(&digest)], &["--proxy", &by(&basic)])?;
+    for proxy in [digest, basic] {
+        ensure!(proxy.log()?.contains("/407 "), "it asked who we are: {}", proxy.log()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_relay_that_is_not_trusted_or_is_another_is_named() -> Result<()> {
+    let lab = Lab::new()?;
+    let key = "y".repeat(52);
+    let attempt = |via: &str, options: &[&str]| {
+        let target = lab.folder.path().join("never");
+        let words = ["clone", &key, text(&target)?, "--timeout", "2", "--via", via];
+        Anypath::run(&lab.folder.path().join("never store"), words.iter().chain(options))
+    };
+    let rungs = |finished: &Finished| -> Result<String> {
+        ensure!(finished.code == Some(3), "{finished:?}");
+        Ok(finished.events.last().context("no event")?["rungs"].to_string())
+    };
+    let untrusted = attempt(&lab.address, &[])?;
+    ensure!(rungs(&untrusted)?.contains("is not trusted: it was issued by"), "{untrusted:?}");
+    let roots = text(&lab.certificate())?.to_owned();
+    let denied = attempt(&lab.address, &["--roots", &roots, "--deny-intercepted"])?;
+    ensure!(rungs(&denied)?.contains("no public authority"), "{denied:?}");
+    let (place, _) = lab.address.split_once('#').context("no key")?;
+    let another = attempt(&format!("{place}#{}", "b".repeat(51) + "y"), &["--roots", &roots])?;
+    ensure!(rungs(&another)?.contains("another key"), "{another:?}");
+    let nobody = attempt(&lab.address, &["--roots", &roots])?;
+    ensure!(rungs(&nobody)?.contains("nobody who has it is at this relay"), "{nobody:?}");
+    Ok(())
+}
+
+/// A relay, and a folder to share.
+struct Lab {
+    folder: TempDir,
+    address: String,
+    port: u16,
+    _relay: Anypath,
+}
+
+impl Lab {
+    fn new() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
+        let (certificate, secret) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        std::fs::write(&certificate, cert.pem())?;
+        std::fs::write(&secret, signing_key.serialize_pem())?;
+        let words = ["relay", "--listen", "127.0.0.1:0", "--name", "localhost"];
+        let files = ["--tls-cert", text(&certificate)?, "--tls-key", text(&secret)?];
+        let mut relay = Anypath::start(&folder.path().join("relay"), words.iter().chain(&files))?;
+        let listening = relay.wait_for("listening")?;
+        let address = listening["address"].as_str().context("no address")?.to_owned();
+        let port = address.parse::<anypath_wire::Address>()?.port;
+        Ok(Self { folder, address, port, _relay: relay })
+    }
+
+    fn certificate(&self) -> std::path::PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
+    /// Shares a folder at the relay alone, and clones it from there.
+    fn share_and_clone(&self, shares: &[&str], clones: &[&str]) -> Result<Finished> {
+        let (source, target) = (self.folder.path().join("source"), self.folder.path().join("target"));
+        generate(&source, Plan { seed: 11, files: 60, large_bytes: 8 << 20 })?;
+        let certificate = self.certificate();
+        let relay = ["--via", &self.address, "--roots", text(&certificate)?];
+        let words = ["share", text(&source)?, "--listen", "tcp://127.0.0.1:0"];
+        let mut share =
+            Anypath::start(&self.folder.path().join("share store"), words.iter().chain(&relay).chain(shares))?;
+        let shared = share.wait_for("shared")?;
+        let link = shared["link"].as_str().context("no link")?;
+        ensure!(link.parse::<anypath_wire::Link>()?.via.iter().any(|via| via.to_string() == self.address), "{link}");
+        // By its key alone, so that nothing but the relay leads there.
+        let key = shared["key"].as_str().context("no key")?;
+        let words = ["clone", key, text(&target)?];
+        let clone = Anypath::run(&self.folder.path().join("clone store"), words.iter().chain(&relay).chain(clones))?;
+        clone.expect_code(0)?;
+        expect_same(&list(&source)?, &list(&target)?)?;
+        Ok(clone)
+    }
+}
+
+fn transport(done: &Finished) -> Result<String> {
+    let event = done.events.iter().rev().find(|event| event["event"] == "done").context("not done")?;
+    Ok(event["transport"].as_str().context("no transport")?.to_owned())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is no text")
+}
