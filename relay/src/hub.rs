@@ -22,6 +22,8 @@ pub struct Hub {
     directory: Directory,
     /// Which circuits are joined; each pair stands here both ways round.
     joined: BTreeMap<End, Join>,
+    /// Sessions of which no request has come yet, the oldest first.
+    unproven: VecDeque<SessionId>,
     /// When each session is to be looked at.
     deadlines: BTreeSet<(Time, SessionId)>,
     transmits: VecDeque<(SessionId, session::Transmit)>,
@@ -60,6 +62,7 @@ impl Hub {
             sessions: BTreeMap::new(),
             directory: Directory::default(),
             joined: BTreeMap::new(),
+            unproven: VecDeque::new(),
             deadlines: BTreeSet::new(),
             transmits: VecDeque::new(),
         }
@@ -98,6 +101,7 @@ impl Hub {
         {
             return asked.refuse(reason::NOT_ADMITTED);
         }
+        self.make_room(now);
         if self.sessions.len() >= self.config.sessions_max {
             return asked.refuse(reason::FULL);
         }
@@ -107,8 +111,27 @@ impl Hub {
         let gone_at = Some(now + Duration::from_millis(self.config.unproven_ms_max));
         let member = Member { server, hash, gone_at, deadline: None, over: false };
         self.sessions.insert(session, member);
+        self.unproven.push_back(session);
         self.settle(now, session);
         Some(answer)
+    }
+
+    /// Gives up the oldest of the sessions of which no request has come, if they are too many: who only opens sessions
+    /// pushes out others who do so, and nobody who has proven to be there.
+    fn make_room(&mut self, now: Time) {
+        let most = (self.config.sessions_max / UNPROVEN_SHARE).max(1);
+        if self.unproven.len() < most {
+            return;
+        }
+        let sessions = &self.sessions;
+        self.unproven.retain(|session| sessions.get(session).is_some_and(|member| member.gone_at.is_some()));
+        let mut touched = BTreeSet::new();
+        while self.unproven.len() >= most
+            && let Some(oldest) = self.unproven.pop_front()
+        {
+            self.forget(now, oldest, &mut touched);
+        }
+        touched.into_iter().for_each(|session| self.settle(now, session));
     }
 
     /// Notes that a request to a session has begun; returns what to answer if there is no such session.
@@ -398,6 +421,8 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
+/// The part of all sessions that may be without a request; an honest one is so for a round trip.
+const UNPROVEN_SHARE: usize = 4;
 /// For how long a request is held at most, in milliseconds: as long as clients ask for.
 const HOLD_MS_MAX: u64 = 50_000;
 /// How long a session that is over waits for its client to hear of it.

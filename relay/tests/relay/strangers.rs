@@ -223,14 +223,27 @@ fn nobody_registers_a_key_that_is_not_theirs() {
 
 #[test]
 fn sessions_are_counted_and_those_without_a_request_forgotten() {
-    let mut hub = hub(Config { sessions_max: 3, ..Config::default() });
-    let opened: Vec<_> = (0..5).map(|seed| Hand::open(&mut hub, seed).is_some()).collect();
-    assert_eq!(opened, [true, true, true, false, false]);
+    let mut hub = hub(Config { sessions_max: 20, ..Config::default() });
+    assert!((0..50).all(|seed| Hand::open(&mut hub, seed).is_some()));
+    assert!((4..=6).contains(&hub.size()[0]), "who only opens pushes out the likes: {:?}", hub.size());
+    let mut honest: Vec<_> = (100..130)
+        .filter_map(|seed| {
+            let mut hand = Hand::open(&mut hub, seed)?;
+            let target = Target::register(&KeyPair::from_seed(&[seed; 32]), &hand.hash);
+            hand.ask(&mut hub, target).ok().map(|()| hand)
+        })
+        .collect();
+    let kept = honest.len();
+    assert!((15..=20).contains(&kept), "{kept} honest ones beside the crowd");
+    (0..50).for_each(|seed| drop(Hand::open(&mut hub, seed)));
+    assert_eq!(hub.size()[1], kept, "nobody who was there was pushed out");
+    let gone = Target::Peer(PublicKey([0; 32]));
+    assert!(honest.iter_mut().all(|hand| hand.ask(&mut hub, gone) == Err(reason::NOBODY)));
     let later = hub.poll_deadline().unwrap();
     assert!(later <= Time::from_micros(10_000_000));
     hub.handle_timeout(Time::from_micros(10_000_000));
-    assert_eq!((hub.size(), hub.poll_deadline()), ([0; 4], None));
-    assert!(Hand::open(&mut hub, 9).is_some());
+    assert_eq!(hub.size()[..2], [kept, kept]);
+    assert!(kept == 20 || Hand::open(&mut hub, 9).is_some());
 }
 
 #[test]
