@@ -11,6 +11,7 @@ pub mod decoders;
 pub mod folder;
 mod js_drive;
 mod js_peer;
+pub mod nginx;
 mod peer;
 mod process;
 pub mod proxy;

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list};
+use anypath_interop::nginx::Nginx;
 use anypath_interop::proxy::{Asks, Proxy, USER};
 use anypath_interop::{Anypath, Finished, skip};
+use anypath_wire::{Address, Link};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
@@ -70,28 +72,67 @@ fn a_relay_that_is_not_trusted_or_is_another_is_named() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn nginx_may_stand_in_front_as_we_say_it_should() -> Result<()> {
+    let Some(lab) = Lab::behind_nginx(|config| config)? else { return no_nginx() };
+    let done = lab.share_and_clone(&[], &[])?;
+    ensure!(transport(&done)?.starts_with("https/"), "{:?}", done.events);
+    Ok(())
+}
+
+/// As it comes, nginx strips upgrades, keeps requests and answers until they are whole, and refuses bodies over 1 MiB.
+#[test]
+fn nginx_may_stand_in_front_as_it_comes() -> Result<()> {
+    let plainly = |config: String| {
+        let (head, rest) = config.split_once("location / {").expect("a location");
+        let ours = ["proxy_pass", "}"];
+        let kept = rest.lines().take_while(|line| !line.contains("# WebSockets"));
+        let kept: Vec<_> = kept.filter(|line| ours.iter().any(|word| line.trim().starts_with(word))).collect();
+        format!("{head}location / {{\n{}\n}}\n", kept.join("\n"))
+    };
+    let Some(lab) = Lab::behind_nginx(plainly)? else { return no_nginx() };
+    let done = lab.share_and_clone(&[], &[])?;
+    ensure!(transport(&done)? == "https/poll", "{:?}", done.events);
+    Ok(())
+}
+
+fn no_nginx() -> Result<()> {
+    skip("nginx is not installed: apt install nginx-light");
+    Ok(())
+}
+
 /// A relay, and a folder to share.
 struct Lab {
     folder: TempDir,
     address: String,
     port: u16,
     _relay: Anypath,
+    _nginx: Option<Nginx>,
 }
 
 impl Lab {
     fn new() -> Result<Self> {
-        let folder = TempDir::new()?;
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
-        let (certificate, secret) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-        std::fs::write(&certificate, cert.pem())?;
-        std::fs::write(&secret, signing_key.serialize_pem())?;
+        let folder = certified()?;
+        let [certificate, secret] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
         let words = ["relay", "--listen", "127.0.0.1:0", "--name", "localhost"];
         let files = ["--tls-cert", text(&certificate)?, "--tls-key", text(&secret)?];
         let mut relay = Anypath::start(&folder.path().join("relay"), words.iter().chain(&files))?;
         let listening = relay.wait_for("listening")?;
         let address = listening["address"].as_str().context("no address")?.to_owned();
-        let port = address.parse::<anypath_wire::Address>()?.port;
-        Ok(Self { folder, address, port, _relay: relay })
+        let port = address.parse::<Address>()?.port;
+        Ok(Self { folder, address, port, _relay: relay, _nginx: None })
+    }
+
+    /// Starts a relay without TLS, and nginx in front of it, by our configuration as `edit` leaves it.
+    fn behind_nginx(edit: impl Fn(String) -> String) -> Result<Option<Self>> {
+        let folder = certified()?;
+        let mut relay = Anypath::start(&folder.path().join("relay"), ["relay", "--plain", "--listen", "127.0.0.1:0"])?;
+        let listening = relay.wait_for("listening")?;
+        let behind = listening["address"].as_str().context("no address")?.parse::<Address>()?;
+        let Some(nginx) = Nginx::start(folder.path(), behind.port, edit)? else { return Ok(None) };
+        let port = nginx.port;
+        let address = Address { host: "localhost".to_owned(), port, ..behind }.to_string();
+        Ok(Some(Self { folder, address, port, _relay: relay, _nginx: Some(nginx) }))
     }
 
     fn certificate(&self) -> std::path::PathBuf {
@@ -109,7 +150,7 @@ impl Lab {
             Anypath::start(&self.folder.path().join("share store"), words.iter().chain(&relay).chain(shares))?;
         let shared = share.wait_for("shared")?;
         let link = shared["link"].as_str().context("no link")?;
-        ensure!(link.parse::<anypath_wire::Link>()?.via.iter().any(|via| via.to_string() == self.address), "{link}");
+        ensure!(link.parse::<Link>()?.via.iter().any(|via| via.to_string() == self.address), "{link}");
         // By its key alone, so that nothing but the relay leads there.
         let key = shared["key"].as_str().context("no key")?;
         let words = ["clone", key, text(&target)?];
@@ -118,6 +159,15 @@ impl Lab {
         expect_same(&list(&source)?, &list(&target)?)?;
         Ok(clone)
     }
+}
+
+/// Makes a folder with a certificate for localhost.
+fn certified() -> Result<TempDir> {
+    let folder = TempDir::new()?;
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
+    std::fs::write(folder.path().join("cert.pem"), cert.pem())?;
+    std::fs::write(folder.path().join("key.pem"), signing_key.serialize_pem())?;
+    Ok(folder)
 }
 
 fn transport(done: &Finished) -> Result<String> {

@@ -22,7 +22,11 @@ pub(super) fn relay(args: &Args, storage: &Storage, report: &Arc<Report>, interr
     let keys = Keys::open(&Place::for_relay(storage.store.as_deref())?.keys())?;
     let access = args.token_file.as_deref().map(read_token).transpose()?;
     let access = access.map_or(Access::Open, Access::Token);
-    let config = Config { access, contact: args.contact.clone(), ..Config::default() };
+    let mut config = Config { access, contact: args.contact.clone(), ..Config::default() };
+    if args.plain {
+        // All connections come from what is in front.
+        config.connections_per_address_max = config.connections_max;
+    }
     let mut certificate = args.tls_cert.clone().zip(args.tls_key.clone()).map(Certificate::open).transpose()?;
     let runtime = Runtime::new().context("cannot start threads")?;
     let tls = certificate.as_ref().map(|certificate| certificate.tls.clone());
