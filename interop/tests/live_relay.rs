@@ -72,6 +72,29 @@ fn a_relay_that_is_not_trusted_or_is_another_is_named() -> Result<()> {
     Ok(())
 }
 
+/// Neither the sharing program nor the cloning one is started again.
+#[test]
+fn a_relay_may_be_killed_and_come_back_in_the_middle() -> Result<()> {
+    let mut lab = Lab::new()?;
+    let (source, target) = (lab.folder.path().join("source"), lab.folder.path().join("target"));
+    generate(&source, Plan { seed: 12, files: 40, large_bytes: 60 << 20 })?;
+    let certificate = lab.certificate();
+    let address = lab.address.clone();
+    let relay = ["--via", &address, "--roots", text(&certificate)?];
+    let words = ["share", text(&source)?, "--listen", "tcp://127.0.0.1:0"];
+    let mut share = Anypath::start(&lab.folder.path().join("share store"), words.iter().chain(&relay))?;
+    let key = share.wait_for("shared")?["key"].as_str().context("no key")?.to_owned();
+    let words = ["clone", &key, text(&target)?];
+    let mut clone = Anypath::start(&lab.folder.path().join("clone store"), words.iter().chain(&relay))?;
+    clone.wait_until("progress", |event| event["bytes"].as_u64() > Some(1 << 20))?;
+    let port = lab.port;
+    lab.relay.take().context("no relay")?.kill();
+    ensure!(clone.is_running(), "it was over too soon to tell anything");
+    lab.relay = Some(start_relay(&lab.folder, port)?);
+    clone.finish()?.expect_code(0)?;
+    expect_same(&list(&source)?, &list(&target)?)
+}
+
 #[test]
 fn nginx_may_stand_in_front_as_we_say_it_should() -> Result<()> {
     let Some(lab) = Lab::behind_nginx(|config| config)? else { return no_nginx() };
@@ -106,33 +129,31 @@ struct Lab {
     folder: TempDir,
     address: String,
     port: u16,
-    _relay: Anypath,
+    /// None while it is killed.
+    relay: Option<Anypath>,
     _nginx: Option<Nginx>,
 }
 
 impl Lab {
     fn new() -> Result<Self> {
         let folder = certified()?;
-        let [certificate, secret] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
-        let words = ["relay", "--listen", "127.0.0.1:0", "--name", "localhost"];
-        let files = ["--tls-cert", text(&certificate)?, "--tls-key", text(&secret)?];
-        let mut relay = Anypath::start(&folder.path().join("relay"), words.iter().chain(&files))?;
-        let listening = relay.wait_for("listening")?;
+        let mut relay = start_relay(&folder, 0)?;
+        let listening = relay.first("listening")?;
         let address = listening["address"].as_str().context("no address")?.to_owned();
         let port = address.parse::<Address>()?.port;
-        Ok(Self { folder, address, port, _relay: relay, _nginx: None })
+        Ok(Self { folder, address, port, relay: Some(relay), _nginx: None })
     }
 
     /// Starts a relay without TLS, and nginx in front of it, by our configuration as `edit` leaves it.
     fn behind_nginx(edit: impl Fn(String) -> String) -> Result<Option<Self>> {
         let folder = certified()?;
         let mut relay = Anypath::start(&folder.path().join("relay"), ["relay", "--plain", "--listen", "127.0.0.1:0"])?;
-        let listening = relay.wait_for("listening")?;
+        let listening = relay.first("listening")?;
         let behind = listening["address"].as_str().context("no address")?.parse::<Address>()?;
         let Some(nginx) = Nginx::start(folder.path(), behind.port, edit)? else { return Ok(None) };
         let port = nginx.port;
         let address = Address { host: "localhost".to_owned(), port, ..behind }.to_string();
-        Ok(Some(Self { folder, address, port, _relay: relay, _nginx: Some(nginx) }))
+        Ok(Some(Self { folder, address, port, relay: Some(relay), _nginx: Some(nginx) }))
     }
 
     fn certificate(&self) -> std::path::PathBuf {
@@ -159,6 +180,15 @@ impl Lab {
         expect_same(&list(&source)?, &list(&target)?)?;
         Ok(clone)
     }
+}
+
+/// Starts a relay with the folder's certificate and key of its own, at a port of 127.0.0.1; 0 is any.
+fn start_relay(folder: &TempDir, port: u16) -> Result<Anypath> {
+    let [certificate, secret] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let at = format!("127.0.0.1:{port}");
+    let words = ["relay", "--listen", &at, "--name", "localhost"];
+    let files = ["--tls-cert", text(&certificate)?, "--tls-key", text(&secret)?];
+    Anypath::start(&folder.path().join("relay"), words.iter().chain(&files))
 }
 
 /// Makes a folder with a certificate for localhost.
