@@ -3,7 +3,6 @@
 use super::PeerId;
 use super::conflict::WHOLE_HEAD;
 use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Misbehaviour};
-use super::fetch::for_path;
 use super::peer::{Early, Pending};
 use crate::core::VerifyError;
 use crate::store::StoreError;
@@ -32,6 +31,7 @@ impl Exchange {
         } else if self.accept(id, &pending, proof)? {
             self.accept_early(id)?;
         }
+        self.go_on_with_landed()?;
         self.give_up_early(id);
         if self.core.length() > length { Ok(self.refill_all()?) } else { Ok(self.refill(id)?) }
     }
@@ -84,6 +84,7 @@ impl Exchange {
         self.taken = self.core.bitfield().clone();
         self.upgrading = None;
         self.seeks.ask_anew();
+        self.flights.clear();
         for peer in self.peers.values_mut() {
             peer.expected.clear();
             peer.early.clear();
@@ -102,10 +103,12 @@ impl Exchange {
             }
             Ok(accepted) => {
                 self.settle(id, pending);
-                self.peer(id, |peer| peer.no_data = 0);
+                self.peer(id, |peer| {
+                    peer.no_data = 0;
+                    peer.answered = peer.answered.max(pending.order);
+                });
                 if let Some(index) = accepted.block {
-                    self.taken.set(index);
-                    self.staged.gained.add(index..index + 1);
+                    self.gain(index);
                 }
                 Ok(true)
             }
@@ -119,6 +122,14 @@ impl Exchange {
                 Ok(false)
             }
         }
+    }
+
+    /// Notes that a block has come, and lets all others be who were asked for it.
+    pub(super) fn gain(&mut self, index: u64) {
+        self.taken.set(index);
+        self.staged.gained.add(index..index + 1);
+        self.urgent.remove(index..index + 1);
+        self.land(index);
     }
 
     /// Returns whether what was asked for is here now: a proof of something else is true, but no answer.
@@ -140,7 +151,7 @@ impl Exchange {
     }
 
     /// Takes those early answers that can be verified now.
-    fn accept_early(&mut self, id: PeerId) -> Result<(), ExchangeError> {
+    pub(super) fn accept_early(&mut self, id: PeerId) -> Result<(), ExchangeError> {
         while let Some(peer) = self.peers.get(&id) {
             let Some(at) = peer.early.iter().position(|early| !self.is_early(&early.pending)) else { break };
             let Some(peer) = self.peers.get_mut(&id) else { break };
@@ -151,7 +162,7 @@ impl Exchange {
     }
 
     /// Asks again for early answers whose predecessors did not come, or of which there are too many.
-    fn give_up_early(&mut self, id: PeerId) {
+    pub(super) fn give_up_early(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let bytes: usize = peer.early.iter().map(Early::bytes).sum();
         let few = peer.early.len() <= EARLY_MAX && bytes <= EARLY_BYTES_MAX;
@@ -172,7 +183,8 @@ impl Exchange {
     pub(super) fn give_back(&mut self, id: PeerId, pending: &Pending) {
         self.settle(id, pending);
         let Some(block) = pending.request.block else { return };
-        if pending.fork == self.core.fork() && !self.core.has(block.index) {
+        let elsewhere = self.flights.next(block.index) == Some(block.index);
+        if pending.fork == self.core.fork() && !self.core.has(block.index) && !elsewhere {
             self.taken.clear_range(block.index..block.index + 1);
             self.peers.values_mut().for_each(|peer| peer.reconsider(block.index));
         }
@@ -186,11 +198,10 @@ impl Exchange {
         if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
             self.upgrading = None;
         }
-        if let (Some(block), Some(peer)) = (pending.request.block, self.peers.get_mut(&id)) {
-            for_path(block, |node| {
-                peer.expected.remove(&node);
-            });
+        if let Some(block) = pending.request.block.filter(|_| pending.fork == self.core.fork()) {
+            self.flights.remove(block.index, id);
         }
+        self.peer(id, |peer| peer.expect_no_more(pending));
     }
 
     /// Asks a peer for nothing more, since what it sent does not verify.

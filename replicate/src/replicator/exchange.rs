@@ -11,10 +11,12 @@ use thiserror::Error;
 
 use super::PeerId;
 use super::announce::{Changes, Handed};
-use super::peer::{Asked, Peer};
+use super::flights::Flights;
+use super::peer::Peer;
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
 use super::seeks::Seeks;
+use super::serving::Asked;
 use super::wants::REGIONS_MAX;
 use crate::core::{Bitfield, Core, Position};
 use crate::messages::{Bitfield as BitfieldMessage, Message, Range as RangeMessage, SyncState};
@@ -26,12 +28,18 @@ pub(super) struct Exchange {
     pub(super) core: Core,
     /// Blocks somebody here wants.
     pub(super) goals: Ranges,
+    /// Those of them that somebody waits for.
+    pub(super) urgent: Ranges,
     /// Whether somebody here wants to know every new head.
     following: bool,
     /// Byte positions somebody here looks for.
     pub(super) seeks: Seeks,
     /// Blocks that are held or on their way.
     pub(super) taken: Bitfield,
+    /// Of whom those on their way were asked.
+    pub(super) flights: Flights,
+    /// Peers whose answers are no longer needed, since others gave them.
+    pub(super) landed: BTreeSet<PeerId>,
     pub(super) peers: BTreeMap<PeerId, Peer>,
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
@@ -128,9 +136,12 @@ impl Exchange {
         Self {
             core,
             goals: Ranges::default(),
+            urgent: Ranges::default(),
             following: false,
             seeks: Seeks::default(),
             taken,
+            flights: Flights::default(),
+            landed: BTreeSet::new(),
             peers: BTreeMap::new(),
             upgrading: None,
             reorganisations: BTreeMap::new(),
@@ -156,6 +167,12 @@ impl Exchange {
         self.begin(|exchange| exchange.goals.add(run))
     }
 
+    /// Wants blocks before all others, since somebody waits for them.
+    pub(super) fn want_now(&mut self, run: Range<u64>) -> Result<(), StoreError> {
+        self.urgent.add(run.clone());
+        self.want(run)
+    }
+
     /// Wants to know every new head from now on.
     pub(super) fn follow(&mut self) -> Result<(), StoreError> {
         self.begin(|exchange| exchange.following = true)
@@ -177,6 +194,10 @@ impl Exchange {
         let run = run.start..run.end.min(self.core.length());
         self.core.clear(run.clone());
         self.goals.remove(run.clone());
+        self.urgent.remove(run.clone());
+        while let Some(index) = self.flights.next(run.start).filter(|index| *index < run.end) {
+            self.land(index);
+        }
         self.taken.clear_range(run.clone());
         self.staged.clear(run);
     }
@@ -185,6 +206,7 @@ impl Exchange {
     pub(super) fn want_nothing(&mut self) {
         if self.downloading() {
             self.goals = Ranges::default();
+            self.urgent = Ranges::default();
             self.following = false;
             self.seeks = Seeks::default();
             self.tell_all_sync();
@@ -216,7 +238,7 @@ impl Exchange {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
             Message::Request(asked) => self.handle_request(
                 id,
-                Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
+                Asked { id: asked.id, fork: asked.fork, urgent: asked.priority > 0, request: asked.request },
             )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data(data) => self.handle_data(id, data.request, data.proof)?,

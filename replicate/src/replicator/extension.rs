@@ -28,7 +28,7 @@ impl Exchange {
     /// Queues an extension message; returns whether the peer is there to take it, and reads what it is sent.
     pub(super) fn say(&mut self, id: PeerId, name: &str, message: Bytes) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
-        if peer.out.len() >= MESSAGES_WAITING_MAX {
+        if !peer.has_room() {
             return false;
         }
         let name = Bytes::copy_from_slice(name.as_bytes());
@@ -40,5 +40,3 @@ impl Exchange {
 
 /// Longest extension message that is passed on, in bytes; the reference's own ones have some hundred.
 const EXTENSION_BYTES_MAX: usize = 64 << 10;
-/// Messages that may wait for a peer before an extension message is refused: more than a full window of requests.
-const MESSAGES_WAITING_MAX: usize = 8192;

@@ -14,6 +14,7 @@
 
 mod announce;
 mod answers;
+mod check;
 mod commit;
 mod conflict;
 mod connection;
@@ -21,6 +22,7 @@ mod event;
 mod exchange;
 mod extension;
 mod fetch;
+mod flights;
 mod heads;
 mod lapse;
 mod peer;
@@ -29,12 +31,14 @@ mod remote_blocks;
 mod reorg;
 mod seeks;
 mod serve;
+mod serving;
+mod swap;
 mod wants;
 mod window;
+mod wishes;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
@@ -46,7 +50,7 @@ pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 pub use self::writer::Writer;
-use crate::core::{AppendError, Core, Manifest, OpenError, Position};
+use crate::core::{AppendError, Core, Manifest, OpenError};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Store, StoreError};
@@ -196,57 +200,6 @@ impl Replicator {
         self.staged.insert(id);
         self.spread_ready(id);
         Ok(())
-    }
-
-    /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
-    /// core as it grows.
-    pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
-        self.exchange_mut(id).want(blocks)?;
-        self.reach_out(id);
-        Ok(())
-    }
-
-    /// Asks all peers for the newest head of a core, now and whenever there is a newer one; for no blocks.
-    pub fn follow(&mut self, id: CoreId) -> Result<(), StoreError> {
-        self.exchange_mut(id).follow()?;
-        self.reach_out(id);
-        Ok(())
-    }
-
-    /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
-    /// for no blocks; [`Event::Sought`] has the answer then.
-    pub fn seek(&mut self, id: CoreId, bytes: u64) -> Result<Position, StoreError> {
-        let position = self.core(id).position(bytes)?;
-        if matches!(position, Position::Below { .. }) {
-            self.exchange_mut(id).seek(bytes)?;
-            self.reach_out(id);
-        }
-        Ok(position)
-    }
-
-    /// Forgets blocks that are held here, and wants them no more; staged until the next commit. They stay part of the
-    /// core.
-    pub fn clear(&mut self, id: CoreId, blocks: Range<u64>) {
-        self.exchange_mut(id).clear(blocks);
-        self.staged.insert(id);
-    }
-
-    /// Asks for nothing more of a core; it is still served.
-    pub fn want_nothing(&mut self, id: CoreId) {
-        self.exchange_mut(id).want_nothing();
-        self.spread_ready(id);
-    }
-
-    /// Tells the application of extension messages of this name from now on; others are dropped.
-    pub fn hear(&mut self, id: CoreId, name: &str) {
-        self.exchange_mut(id).hear(name);
-    }
-
-    /// Sends an extension message to a peer; returns false if it does not share the core or does not read.
-    pub fn say(&mut self, id: CoreId, peer: PeerId, name: &str, message: Bytes) -> bool {
-        let said = self.exchange_mut(id).say(peer, name, message);
-        self.spread_ready(id);
-        said
     }
 
     /// Returns what each peer that shares a core says of it.
