@@ -1,45 +1,40 @@
-//! Replicators over lines that delay, break and come back, and processes that crash: in the end all hold the same.
-//!
-//! `ANYPATH_LONG=1` runs thousands of seeds instead of hundreds.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::single_range_in_vec_init,
-    reason = "the long run is asked for by the environment; a goal is a range, one or more"
-)]
-#![allow(clippy::unwrap_used)]
+//! Nodes, strangers, and the lines between them, all moved by one source of chance.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use anypath_replicate::core::{Manifest, Signer};
-use anypath_replicate::replicator::{CoreId, PeerId, Replicator};
+use anypath_replicate::core::{Core, Manifest, Signer};
+use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
 use anypath_replicate::store::{Batch, MemoryStore, Store};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
 use bytes::Bytes;
 
-#[test]
-fn whatever_happens_on_the_way_all_get_what_they_want() {
-    let seeds = if std::env::var_os("ANYPATH_LONG").is_some() { 5_000 } else { 200 };
-    let mut forks = 0;
-    for seed in 0..seeds {
-        let mut world = World::new(seed);
-        for _ in 0..400 {
-            world.act();
-        }
-        world.heal();
-        world.check();
-        forks += u64::from(world.nodes[0].core().fork() > 0);
-    }
-    assert!(forks > seeds / 4, "only {forks} of {seeds} runs had a fork");
-}
+use crate::foe::{Foe, Library};
 
-/// One writer, then readers; and the lines between them.
-struct World {
+/// One writer, then readers, then strangers; and the lines between them.
+pub(super) struct World {
     seed: u64,
     chance: Chance,
     nodes: Vec<Node>,
+    foes: Vec<Foe>,
     lines: Vec<Line>,
+    /// Whether a stranger has the writer's key and signs another history.
+    two_faced: bool,
+    pub(super) named: Named,
+}
+
+/// What the nodes have said of others.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// Peers that sent what does not verify.
+    pub(super) refused: u64,
+    /// Connections that were ended.
+    pub(super) ended: u64,
+    /// Proofs of two histories.
+    pub(super) conflicts: u64,
+    /// Whether an honest node was refused, since another history was believed before its own.
+    pub(super) torn: bool,
 }
 
 struct Node {
@@ -52,14 +47,21 @@ struct Node {
     goals: Vec<Range<u64>>,
 }
 
+/// One end of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Node(usize, PeerId),
+    Foe(usize),
+}
+
 /// A connection; `ways` are the frames from its first end to its second, and back.
 struct Line {
-    ends: [(usize, PeerId); 2],
+    ends: [End; 2],
     ways: [VecDeque<Vec<u8>>; 2],
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, foes: u64) -> Self {
         let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut nodes = vec![Node::writer()];
         let key = *nodes[0].core().key();
@@ -69,24 +71,28 @@ impl World {
                 if full { std::iter::once(0..u64::MAX).collect() } else { (0..3).map(|_| chance.range(60)).collect() };
             nodes.push(Node::reader(&key, goals));
         }
-        Self { seed, chance, nodes, lines: Vec::new() }
+        let two_faced = foes > 0 && chance.below(8) == 0;
+        let foes = (0..foes).map(|_| Foe::new(&mut chance, key)).collect();
+        Self { seed, chance, nodes, foes, lines: Vec::new(), two_faced, named: Named::default() }
     }
 
     /// Does one thing.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         let node = self.chance.below(self.nodes.len() as u64) as usize;
-        match self.chance.below(40) {
+        let kinds = if self.foes.is_empty() { 40 } else { 55 };
+        match self.chance.below(kinds) {
             0 => self.write(),
-            1 => self.truncate(),
+            1 if !self.two_faced => self.truncate(),
             2 => self.cut(),
             3 | 4 => self.connect_any(),
             5 if self.chance.below(4) == 0 => self.crash(node),
             6 => self.tick(),
             7..12 => self.nodes[node].commit(self.chance.below(2) == 0),
             12..26 => self.send(),
+            40.. => self.mischief(),
             _ => self.deliver(),
         }
-        self.nodes.iter_mut().for_each(|node| while node.replicator.poll_event().is_some() {});
+        self.hear();
     }
 
     fn write(&mut self) {
@@ -108,7 +114,7 @@ impl World {
     fn cut(&mut self) {
         if let Some(at) = self.any_line() {
             let line = self.lines.swap_remove(at);
-            line.ends.into_iter().for_each(|(node, peer)| self.nodes[node].replicator.disconnect(peer).unwrap());
+            self.hang_up(&line);
         }
     }
 
@@ -121,27 +127,26 @@ impl World {
     }
 
     fn connect(&mut self, a: usize, b: usize) {
-        let shake = |role| Handshake { role, remote: PublicKey([7; 32]), hash: [3; 64], tx: [0; 32], rx: [0; 32] };
         let first = self.nodes[a].replicator.connect(shake(Role::Initiator));
         let second = self.nodes[b].replicator.connect(shake(Role::Responder));
-        self.lines.push(Line { ends: [(a, first), (b, second)], ways: Default::default() });
+        self.lines.push(Line { ends: [End::Node(a, first), End::Node(b, second)], ways: Default::default() });
     }
 
     /// Ends a process without a commit, and starts it again.
     fn crash(&mut self, node: usize) {
         let (dead, alive) = std::mem::take(&mut self.lines).into_iter().partition(|line| line.ends_at(node));
         self.lines = alive;
-        for (other, peer) in Vec::<Line>::into_iter(dead).flat_map(|line| line.ends).filter(|end| end.0 != node) {
-            self.nodes[other].replicator.disconnect(peer).unwrap();
-        }
+        let dead: Vec<Line> = dead;
+        dead.iter().for_each(|line| self.hang_up(line));
         let key = *self.nodes[node].core().key();
         self.nodes[node].restart(&key);
     }
 
     fn tick(&mut self) {
         if let Some(at) = self.any_line() {
-            let (node, peer) = self.lines[at].ends[self.chance.below(2) as usize];
-            self.nodes[node].replicator.tick(peer).unwrap();
+            if let End::Node(node, peer) = self.lines[at].ends[self.chance.below(2) as usize] {
+                self.nodes[node].replicator.tick(peer).unwrap();
+            }
         }
     }
 
@@ -153,12 +158,15 @@ impl World {
     }
 
     fn send_on(&mut self, at: usize, way: usize) -> bool {
-        let line = &mut self.lines[at];
-        let (node, peer) = line.ends[way];
-        let mut frame = Vec::new();
-        let sent = line.ways[way].len() < 4 && self.nodes[node].replicator.poll_frame(peer, &mut frame).unwrap();
+        let Some(line) = self.lines.get(at).filter(|line| line.ways[way].len() < 4) else { return false };
+        let (end, mut frame) = (line.ends[way], Vec::new());
+        let sent = match end {
+            End::Node(node, peer) => self.nodes[node].replicator.poll_frame(peer, &mut frame),
+            End::Foe(foe) => Ok(self.foes[foe].poll_frame(&mut frame)),
+        };
+        let Some(sent) = self.judge(at, sent) else { return true };
         if sent {
-            line.ways[way].push_back(frame);
+            self.lines[at].ways[way].push_back(frame);
         }
         sent
     }
@@ -171,11 +179,16 @@ impl World {
     }
 
     fn deliver_on(&mut self, at: usize, way: usize) -> bool {
-        let line = &mut self.lines[at];
+        let Some(line) = self.lines.get_mut(at) else { return false };
         let Some(frame) = line.ways[way].pop_front() else { return false };
-        let (node, peer) = line.ends[1 - way];
-        self.nodes[node].replicator.handle_frame(peer, frame.into()).unwrap();
-        true
+        let taken = match line.ends[1 - way] {
+            End::Node(node, peer) => self.nodes[node].replicator.handle_frame(peer, frame.into()).map(|()| true),
+            End::Foe(foe) => {
+                self.foes[foe].handle_frame(frame);
+                Ok(true)
+            }
+        };
+        self.judge(at, taken).is_none_or(|taken| taken)
     }
 
     fn any_line(&mut self) -> Option<usize> {
@@ -183,8 +196,65 @@ impl World {
         (count > 0).then(|| self.chance.below(count) as usize)
     }
 
-    /// Joins all nodes, each through one that has everything, and lets them finish.
-    fn heal(&mut self) {
+    /// Ends a line whose stranger broke the rules; honest nodes never do.
+    fn judge(&mut self, at: usize, outcome: Result<bool, FrameError>) -> Option<bool> {
+        let seed = self.seed;
+        let error = match outcome {
+            Ok(outcome) => return Some(outcome),
+            Err(error) => error,
+        };
+        assert!(!matches!(error, FrameError::Store(_)), "seed {seed}: {error}");
+        assert!(self.lines[at].has_foe(), "seed {seed}: an honest node is blamed: {error}");
+        let line = self.lines.swap_remove(at);
+        self.hang_up(&line);
+        self.named.ended += 1;
+        None
+    }
+
+    fn hang_up(&mut self, line: &Line) {
+        for end in line.ends {
+            match end {
+                End::Node(node, peer) => self.nodes[node].replicator.disconnect(peer).unwrap(),
+                End::Foe(foe) => self.foes[foe].hang_up(),
+            }
+        }
+    }
+
+    /// Lets a stranger come, or do something.
+    fn mischief(&mut self) {
+        let foe = self.chance.below(self.foes.len() as u64) as usize;
+        if self.foes[foe].is_connected() {
+            let library = Library { store: self.nodes[0].store.clone(), two_faced: self.two_faced };
+            return self.foes[foe].act(&mut self.chance, &library);
+        }
+        let node = self.chance.below(self.nodes.len() as u64) as usize;
+        let peer = self.nodes[node].replicator.connect(shake(Role::Responder));
+        let library = Library { store: self.nodes[0].store.clone(), two_faced: self.two_faced };
+        self.foes[foe].connect(&mut self.chance, &library);
+        self.lines.push(Line { ends: [End::Foe(foe), End::Node(node, peer)], ways: Default::default() });
+    }
+
+    /// Listens to what the nodes have to say.
+    fn hear(&mut self) {
+        let lines = &self.lines;
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            while let Some(event) = node.replicator.poll_event() {
+                match event {
+                    Event::Refused { peer, .. } => {
+                        let foe = !lines.iter().any(|line| line.ends.contains(&End::Node(number, peer)) && !line.has_foe());
+                        assert!(foe || self.two_faced, "seed {}: an honest node is refused by {number}", self.seed);
+                        self.named.refused += 1;
+                        self.named.torn |= !foe;
+                    }
+                    Event::Conflict { .. } => self.named.conflicts += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Joins all nodes, each through one that has everything, and lets them finish, whatever the strangers do.
+    pub(super) fn heal(&mut self) {
         self.write();
         for node in 1..self.nodes.len() {
             let whole: Vec<_> = (0..node).filter(|other| self.nodes[*other].is_whole()).collect();
@@ -193,7 +263,22 @@ impl World {
                 self.connect(node, through);
             }
         }
-        for _ in 0..3_000 {
+        self.settle();
+        for _ in 0..if self.foes.is_empty() { 0 } else { TICKS_MAX } {
+            for at in 0..self.lines.len() {
+                for end in self.lines[at].ends {
+                    if let End::Node(node, peer) = end {
+                        self.nodes[node].replicator.tick(peer).unwrap();
+                    }
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// Carries frames until there are none; strangers grow tired meanwhile.
+    fn settle(&mut self) {
+        for round in 0..3_000 {
             let mut moved = false;
             for at in 0..self.lines.len() {
                 moved |= self.send_on(at, 0) | self.send_on(at, 1);
@@ -204,6 +289,10 @@ impl World {
                 node.commit(false);
                 node.commit(true);
             }
+            if !self.foes.is_empty() && round < 30 {
+                self.mischief();
+            }
+            self.hear();
             if !moved {
                 return;
             }
@@ -211,11 +300,30 @@ impl World {
         panic!("seed {} never comes to rest", self.seed);
     }
 
-    fn check(&self) {
+    /// Returns whether a node's peer is a node.
+    fn is_honest(&self, node: usize, peer: PeerId) -> bool {
+        let line = self.lines.iter().find(|line| line.ends.contains(&End::Node(node, peer)));
+        line.is_some_and(|line| !line.has_foe())
+    }
+
+    pub(super) fn has_forked(&self) -> bool {
+        self.nodes[0].core().fork() > 0
+    }
+
+    pub(super) fn check_books(&self) {
+        self.nodes.iter().for_each(|node| node.replicator.check_books(node.id));
+    }
+
+    pub(super) fn check(&self) {
+        let frozen = self.nodes.iter().any(|node| node.core().is_frozen());
+        assert!(!frozen || self.two_faced && self.named.conflicts > 0, "seed {}: frozen without a reason", self.seed);
+        if frozen || self.named.torn {
+            return;
+        }
         let source = self.nodes[0].core();
         for (number, node) in self.nodes.iter().enumerate().skip(1) {
             let (seed, core) = (self.seed, node.core());
-            let remotes: Vec<_> = node.replicator.remotes(node.id).collect();
+            let remotes: Vec<_> = node.replicator.remotes(node.id).filter(|remote| self.is_honest(number, remote.peer)).collect();
             let heads = ((core.fork(), core.length()), (source.fork(), source.length()));
             assert_eq!(heads.0, heads.1, "seed {seed}, reader {number}: {remotes:?}");
             let wanted = node.goals.iter().flat_map(|run| run.start..run.end.min(source.length()));
@@ -269,10 +377,12 @@ impl Node {
     }
 
     fn append(&mut self, blocks: &[Bytes]) {
-        self.replicator.append(self.id, blocks).unwrap();
+        if !self.core().is_frozen() {
+            self.replicator.append(self.id, blocks).unwrap();
+        }
     }
 
-    fn core(&self) -> &anypath_replicate::core::Core {
+    fn core(&self) -> &Core {
         self.replicator.core(self.id)
     }
 
@@ -283,7 +393,11 @@ impl Node {
 
 impl Line {
     fn ends_at(&self, node: usize) -> bool {
-        self.ends.iter().any(|end| end.0 == node)
+        self.ends.iter().any(|end| matches!(end, End::Node(at, _) if *at == node))
+    }
+
+    fn has_foe(&self) -> bool {
+        self.ends.iter().any(|end| matches!(end, End::Foe(_)))
     }
 
     fn joins(&self, a: usize, b: usize) -> bool {
@@ -291,7 +405,11 @@ impl Line {
     }
 }
 
-fn open_writable(replicator: &mut Replicator) -> CoreId {
+fn shake(role: Role) -> Handshake {
+    Handshake { role, remote: PublicKey([7; 32]), hash: [3; 64], tx: [0; 32], rx: [0; 32] }
+}
+
+pub(super) fn open_writable(replicator: &mut Replicator) -> CoreId {
     let pair = KeyPair::from_seed(&[1; 32]);
     replicator.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap()
 }
@@ -302,27 +420,30 @@ fn open_nowhere() -> CoreId {
 }
 
 /// A small generator of chance (xorshift64*), so that a seed says everything.
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn range(&mut self, end: u64) -> Range<u64> {
+    pub(super) fn range(&mut self, end: u64) -> Range<u64> {
         let start = self.below(end);
         start..start + 1 + self.below(end / 3)
     }
 
-    fn block(&mut self) -> Bytes {
+    pub(super) fn block(&mut self) -> Bytes {
         let bytes = self.below(300);
         (0..bytes).map(|_| self.next() as u8).collect()
     }
 }
+
+/// Ticks after which a stranger's silence holds up nobody: two for each question that one peer is asked at a time.
+const TICKS_MAX: u32 = 12;
