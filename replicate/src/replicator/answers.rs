@@ -12,7 +12,10 @@ impl Exchange {
     /// Takes an answer.
     pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
         if request == WHOLE_HEAD {
-            return Ok(self.handle_conflict(id, proof)?);
+            return match proof.block {
+                Some(_) => self.handle_push(id, proof),
+                None => Ok(self.handle_conflict(id, proof)?),
+            };
         }
         let Some(pending) = self.take_pending(id, request) else { return Ok(()) };
         if proof.fork != pending.fork {
@@ -106,6 +109,7 @@ impl Exchange {
                 self.peer(id, |peer| {
                     peer.no_data = 0;
                     peer.answered = peer.answered.max(pending.order);
+                    peer.proven_length = peer.proven_length.max(accepted.length);
                 });
                 if let Some(index) = accepted.block {
                     self.gain(index);

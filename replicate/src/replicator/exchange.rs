@@ -53,6 +53,8 @@ pub(super) struct Exchange {
     pub(super) told: Head,
     /// Its signature.
     pub(super) told_signature: Vec<u8>,
+    /// Whether blocks are taken that were not asked for.
+    pub(super) push_allowed: bool,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -149,6 +151,7 @@ impl Exchange {
             handed: None,
             told,
             told_signature,
+            push_allowed: false,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
@@ -271,7 +274,10 @@ impl Exchange {
         if std::mem::take(&mut peer.news.sync) {
             return Ok(Some(self.sync(id)));
         }
-        match self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
+        if let Some(message) = self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
+            return Ok(Some(message));
+        }
+        match self.next_push(id)? {
             Some(message) => Ok(Some(message)),
             None => self.serve(id),
         }
@@ -352,6 +358,7 @@ impl Exchange {
         let mut sync =
             SyncState { fork: told.fork, length: told.length, uploading: true, downloading, ..SyncState::default() };
         sync.has_manifest = told.manifest;
+        sync.allow_push = self.peers.get(&id).is_some_and(|peer| self.invites_push(peer));
         self.peer(id, |peer| {
             let same_fork = peer.remote.fork == told.fork;
             peer.can_upgrade &= same_fork;

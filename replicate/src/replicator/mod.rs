@@ -26,6 +26,7 @@ mod flights;
 mod heads;
 mod lapse;
 mod peer;
+mod push;
 mod ranges;
 mod remote_blocks;
 mod reorg;

@@ -72,8 +72,16 @@ pub(super) struct Peer {
     pub(super) regions: VecDeque<(u64, u64)>,
     /// Its requests that wait for an answer.
     pub(super) serving: Serving,
-    /// The name its next extension messages go by, if it is one that is listened for.
-    pub(super) extension_heard: Option<Bytes>,
+    /// The name its next extension messages go by, unless it was too long.
+    pub(super) extension_heard: Bytes,
+    /// Blocks that it is to be sent unasked.
+    pub(super) pushes: Ranges,
+    /// The length to which the proofs lead that it was sent.
+    pub(super) pushed_length: u64,
+    /// The length to which the proofs led that it sent.
+    pub(super) proven_length: u64,
+    /// How many blocks in a row it sent unasked and in vain.
+    pub(super) pushes_vain: u32,
     /// How many of its requests could not be answered by anyone.
     pub(super) requests_invalid: u32,
     /// The length up to which it was told that we hold everything.
@@ -194,7 +202,11 @@ impl Peer {
             out: VecDeque::new(),
             regions: VecDeque::new(),
             serving: Serving::default(),
-            extension_heard: None,
+            extension_heard: Bytes::new(),
+            pushes: Ranges::default(),
+            pushed_length: 0,
+            proven_length: 0,
+            pushes_vain: 0,
             requests_invalid: 0,
             announced_whole: 0,
         }

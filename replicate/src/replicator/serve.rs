@@ -81,8 +81,12 @@ impl Exchange {
         if fork != self.core.fork() || !held {
             return Ok(self.answer_manifest(&asked));
         }
+        let wanted = self.after_pushes(id, wanted);
         match self.core.prove_at(self.told.length, &self.told_signature, &wanted) {
-            Ok(proof) => Ok(Message::Data(DataMessage { request, proof })),
+            Ok(proof) => {
+                self.note_pushed(id, &proof);
+                Ok(Message::Data(DataMessage { request, proof }))
+            }
             Err(ProveError::Store(error)) => Err(error.into()),
             Err(ProveError::NotHeld) => Ok(self.answer_manifest(&asked)),
             Err(_) => {

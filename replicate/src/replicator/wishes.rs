@@ -55,6 +55,19 @@ impl Replicator {
         self.spread_ready(id);
     }
 
+    /// Takes blocks of a core that peers send unasked, from now on or no longer, as long as anything of it is wanted; off
+    /// at first. They are verified as all others, and kept whether they were wanted or not.
+    pub fn allow_push(&mut self, id: CoreId, allow: bool) {
+        self.exchange_mut(id).allow_push(allow);
+        self.spread_ready(id);
+    }
+
+    /// Sends blocks, as soon as they are committed, to the peers that take them unasked and do not have them.
+    pub fn push(&mut self, id: CoreId, blocks: &Range<u64>) {
+        self.exchange_mut(id).push(blocks);
+        self.spread_ready(id);
+    }
+
     /// Tells the application of extension messages of this name from now on; others are dropped.
     pub fn hear(&mut self, id: CoreId, name: &str) {
         self.exchange_mut(id).hear(name);
