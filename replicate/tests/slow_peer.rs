@@ -91,8 +91,15 @@ impl World {
         reader.want(copy, 0..1).unwrap();
         let mut world = Self { sources, reader, copy, lines: Vec::new(), steps: 0 };
         for (source, rate) in rates.iter().enumerate() {
-            let ends = (world.sources[source].0.connect(shake(Role::Responder)), world.reader.connect(shake(Role::Initiator)));
-            world.lines.push(Line { ends, rate: *rate, credit: usize::MAX / 2, on_the_way: VecDeque::new(), blocks: 0 });
+            let ends =
+                (world.sources[source].0.connect(shake(Role::Responder)), world.reader.connect(shake(Role::Initiator)));
+            world.lines.push(Line {
+                ends,
+                rate: *rate,
+                credit: usize::MAX / 2,
+                on_the_way: VecDeque::new(),
+                blocks: 0,
+            });
         }
         // The heads and the first block come at once.
         (0..20).for_each(|_| world.step());

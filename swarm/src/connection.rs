@@ -42,6 +42,12 @@ pub enum ConnectionError {
     /// The peer broke the protocol.
     #[error(transparent)]
     Replication(FrameError),
+    /// Unfinished frames took too much memory, and this one was the oldest.
+    #[error("the peer began a large frame and did not finish it while too many others did the same")]
+    Unfinished,
+    /// The peer shared nothing with us for too long, while there were many others.
+    #[error("the peer shares nothing with this node, and its place is needed")]
+    NothingShared,
     /// We dialled ourselves.
     #[error("the address leads back to this node")]
     Ourselves,
@@ -165,7 +171,7 @@ async fn read(
     engine: &EngineHandle,
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
-    let mut buffer = BytesMut::new();
+    let (mut buffer, mut unfinished) = (BytesMut::new(), engine.unfinished.part());
     loop {
         let mut messages: Vec<Bytes> = Vec::new();
         while let Some(frame) = frames.next_frame()? {
@@ -178,7 +184,12 @@ async fn read(
             engine.send_frames(peer, messages).await?;
         }
         buffer.reserve(READ_BYTES);
-        if reader.read_buf(&mut buffer).await? == 0 {
+        unfinished.set(frames.pending_bytes());
+        let read = tokio::select! {
+            read = reader.read_buf(&mut buffer) => read?,
+            () = unfinished.given_up() => return Err(ConnectionError::Unfinished),
+        };
+        if read == 0 {
             return Ok(());
         }
         frames.push(buffer.split());

@@ -54,7 +54,8 @@ impl Exchange {
     fn next_block(&mut self, id: PeerId, end: u64, urgent: bool) -> Option<u64> {
         for _ in 0..STEPS_MAX {
             let peer = self.peers.get_mut(&id)?;
-            let (goals, cursor) = (if urgent { &self.urgent } else { &self.goals }, &mut peer.cursors[usize::from(urgent)]);
+            let (goals, cursor) =
+                (if urgent { &self.urgent } else { &self.goals }, &mut peer.cursors[usize::from(urgent)]);
             let run = goals.next_run(*cursor).filter(|run| run.start < end)?;
             let free = self.taken.next_unset(run.start);
             if free >= run.end.min(end) {

@@ -215,6 +215,12 @@ impl Replicator {
         })
     }
 
+    /// Returns whether a peer shares any core.
+    pub fn shares(&self, peer: PeerId) -> bool {
+        let shared = |core: CoreId| self.exchanges[core.0 as usize].peers.contains_key(&peer);
+        self.connections.get(&peer).is_some_and(|connection| connection.cores().any(shared))
+    }
+
     /// Takes a connection whose handshake is done.
     pub fn connect(&mut self, handshake: Handshake) -> PeerId {
         self.peers_seen += 1;

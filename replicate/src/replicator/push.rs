@@ -91,7 +91,9 @@ impl Exchange {
     /// Takes a block that was not asked for, if that is allowed and it is new. What does not fit the tree here is passed
     /// over; what contradicts it is not.
     pub(super) fn handle_push(&mut self, id: PeerId, proof: Proof) -> Result<(), ExchangeError> {
-        let Some(block) = proof.block.as_ref().filter(|_| self.push_allowed && self.downloading()) else { return Ok(()) };
+        let Some(block) = proof.block.as_ref().filter(|_| self.push_allowed && self.downloading()) else {
+            return Ok(());
+        };
         if proof.fork != self.core.fork() || self.core.has(block.index) {
             return Ok(());
         }

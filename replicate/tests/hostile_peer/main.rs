@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod counting;
+mod unasked;
 mod wrong;
 
 use std::ops::Range;

@@ -34,7 +34,8 @@ pub(super) fn mutate(chance: &mut Chance, core: &Core, asked: &RequestMessage) -
             Message::Data(DataMessage { request, proof })
         }
         _ => {
-            let request = Request { upgrade: Some(UpgradeRequest { start: 0, length: core.length() }), ..asked.request };
+            let request =
+                Request { upgrade: Some(UpgradeRequest { start: 0, length: core.length() }), ..asked.request };
             let mut proof = core.prove(&request).unwrap_or_default();
             proof.fork = asked.fork;
             Message::Data(DataMessage { request: asked.id, proof })

@@ -241,7 +241,8 @@ impl World {
             while let Some(event) = node.replicator.poll_event() {
                 match event {
                     Event::Refused { peer, .. } => {
-                        let foe = !lines.iter().any(|line| line.ends.contains(&End::Node(number, peer)) && !line.has_foe());
+                        let foe =
+                            !lines.iter().any(|line| line.ends.contains(&End::Node(number, peer)) && !line.has_foe());
                         assert!(foe || self.two_faced, "seed {}: an honest node is refused by {number}", self.seed);
                         self.named.refused += 1;
                         self.named.torn |= !foe;
@@ -323,7 +324,8 @@ impl World {
         let source = self.nodes[0].core();
         for (number, node) in self.nodes.iter().enumerate().skip(1) {
             let (seed, core) = (self.seed, node.core());
-            let remotes: Vec<_> = node.replicator.remotes(node.id).filter(|remote| self.is_honest(number, remote.peer)).collect();
+            let remotes: Vec<_> =
+                node.replicator.remotes(node.id).filter(|remote| self.is_honest(number, remote.peer)).collect();
             let heads = ((core.fork(), core.length()), (source.fork(), source.length()));
             assert_eq!(heads.0, heads.1, "seed {seed}, reader {number}: {remotes:?}");
             let wanted = node.goals.iter().flat_map(|run| run.start..run.end.min(source.length()));
