@@ -93,13 +93,15 @@ impl Exchange {
             peer.early.clear();
             peer.reconsider(0);
             peer.last_upgradable = None;
+            (peer.pushed_length, peer.proven_length) = (0, 0);
         }
     }
 
     /// Verifies an answer and stages what it brings; returns whether it was good.
     fn accept(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<bool, ExchangeError> {
         let hashed = proof.hash.is_some() || pending.request.hash.is_none();
-        match self.core.accept(proof, &pending.request) {
+        let asked = self.after_pushed(pending.request, &proof);
+        match self.core.accept(proof, &asked) {
             Ok(_) if !hashed || !self.is_satisfied(&pending.request) => {
                 self.handle_no_answer(id, pending)?;
                 Ok(true)
@@ -119,6 +121,11 @@ impl Exchange {
             Err(VerifyError::Store(error)) => Err(error.into()),
             Err(VerifyError::Stale | VerifyError::Frozen) if self.has_moved_on(pending) => {
                 self.give_back(id, pending);
+                Ok(true)
+            }
+            Err(VerifyError::Stale) if self.push_allowed => {
+                self.uninvite(id);
+                self.handle_no_answer(id, pending)?;
                 Ok(true)
             }
             Err(error) => {

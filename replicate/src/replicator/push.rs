@@ -81,11 +81,26 @@ impl Exchange {
         let pushed = self.peers.get(&id).map_or(0, |peer| if peer.remote.allow_push { peer.pushed_length } else { 0 });
         if let Some(upgrade) = &mut request.upgrade {
             let end = upgrade.start.saturating_add(upgrade.length);
-            if pushed > upgrade.start && pushed < end {
+            // A proof from 0 may be for another fork's reader: it needs the whole tree.
+            if upgrade.start > 0 && pushed > upgrade.start && pushed < end {
                 *upgrade = UpgradeRequest { start: pushed, length: end - pushed };
             }
         }
         request
+    }
+
+    /// Lets an answer start where pushes lead, as the other end may have it.
+    pub(super) fn after_pushed(&self, mut asked: Request, proof: &Proof) -> Request {
+        if let (true, Some(asked), Some(upgrade)) = (self.push_allowed, &mut asked.upgrade, &proof.upgrade) {
+            asked.start = upgrade.start;
+        }
+        asked
+    }
+
+    /// Has a peer push nothing until it has proven our length: what it pushed before was lost, and its proofs start there.
+    pub(super) fn uninvite(&mut self, id: PeerId) {
+        self.peer(id, |peer| peer.proven_length = 0);
+        self.tell_sync(id);
     }
 
     /// Takes a block that was not asked for, if that is allowed and it is new. What does not fit the tree here is passed

@@ -1,7 +1,8 @@
 //! Replicators over lines that delay, break and come back, processes that crash, and strangers who lie, flood and
 //! withhold: in the end all honest ones hold the same.
 //!
-//! `ANYPATH_LONG=1` runs thousands of seeds instead of hundreds; `ANYPATH_SEED=N` runs that one alone.
+//! `ANYPATH_LONG=1` runs 5,000 seeds instead of 200;
+//! `ANYPATH_SEED=N` runs that one alone.
 #![allow(
     clippy::disallowed_methods,
     clippy::single_range_in_vec_init,

@@ -45,6 +45,8 @@ struct Node {
     committing: Option<Batch>,
     /// What it wants; the writer, nothing.
     goals: Vec<Range<u64>>,
+    /// Whether it takes what it did not ask for.
+    takes_pushes: bool,
 }
 
 /// One end of a line.
@@ -69,7 +71,8 @@ impl World {
             let full = chance.below(2) == 0;
             let goals =
                 if full { std::iter::once(0..u64::MAX).collect() } else { (0..3).map(|_| chance.range(60)).collect() };
-            nodes.push(Node::reader(&key, goals));
+            let takes_pushes = chance.below(3) == 0;
+            nodes.push(Node::reader(&key, goals, takes_pushes));
         }
         let two_faced = foes > 0 && chance.below(8) == 0;
         let foes = (0..foes).map(|_| Foe::new(&mut chance, key)).collect();
@@ -88,7 +91,8 @@ impl World {
             5 if self.chance.below(4) == 0 => self.crash(node),
             6 => self.tick(),
             7..12 => self.nodes[node].commit(self.chance.below(2) == 0),
-            12..26 => self.send(),
+            12 => self.hurry(node),
+            13..26 => self.send(),
             40.. => self.mischief(),
             _ => self.deliver(),
         }
@@ -98,7 +102,21 @@ impl World {
     fn write(&mut self) {
         let blocks = 1 + self.chance.below(20);
         let blocks: Vec<_> = (0..blocks).map(|_| self.chance.block()).collect();
+        let before = self.nodes[0].core().length();
         self.nodes[0].append(&blocks);
+        if self.chance.below(3) == 0 {
+            let Node { replicator, id, .. } = &mut self.nodes[0];
+            replicator.push(*id, &(before..before + blocks.len() as u64));
+        }
+    }
+
+    /// Lets somebody wait for blocks of those a reader wants.
+    fn hurry(&mut self, node: usize) {
+        let Node { replicator, id, goals, .. } = &mut self.nodes[node];
+        if let Some(run) = goals.first() {
+            let start = run.start + self.chance.below(40).min(run.end - 1 - run.start);
+            replicator.want_now(*id, start..(start + 3).min(run.end)).unwrap();
+        }
     }
 
     fn truncate(&mut self) {
@@ -344,13 +362,13 @@ impl Node {
         let mut replicator = Replicator::new(store.clone());
         let id = open_writable(&mut replicator);
         replicator.commit().unwrap();
-        Self { replicator, store, id, committing: None, goals: Vec::new() }
+        Self { replicator, store, id, committing: None, goals: Vec::new(), takes_pushes: false }
     }
 
-    fn reader(key: &PublicKey, goals: Vec<Range<u64>>) -> Self {
+    fn reader(key: &PublicKey, goals: Vec<Range<u64>>, takes_pushes: bool) -> Self {
         let store = Arc::new(MemoryStore::default());
         let replicator = Replicator::new(store.clone());
-        let mut node = Self { replicator, store, id: open_nowhere(), committing: None, goals };
+        let mut node = Self { replicator, store, id: open_nowhere(), committing: None, goals, takes_pushes };
         node.restart(key);
         node
     }
@@ -363,6 +381,7 @@ impl Node {
         } else {
             self.id = self.replicator.open(key).unwrap();
         }
+        self.replicator.allow_push(self.id, self.takes_pushes);
         for run in self.goals.clone() {
             self.replicator.want(self.id, run).unwrap();
         }
