@@ -162,9 +162,14 @@ impl World {
 
     fn tick(&mut self) {
         if let Some(at) = self.any_line() {
-            if let End::Node(node, peer) = self.lines[at].ends[self.chance.below(2) as usize] {
-                self.nodes[node].replicator.tick(peer).unwrap();
-            }
+            let end = self.lines[at].ends[self.chance.below(2) as usize];
+            self.tick_at(end);
+        }
+    }
+
+    fn tick_at(&mut self, end: End) {
+        if let End::Node(node, peer) = end {
+            self.nodes[node].replicator.tick(peer).unwrap();
         }
     }
 
@@ -285,11 +290,7 @@ impl World {
         self.settle();
         for _ in 0..if self.foes.is_empty() { 0 } else { TICKS_MAX } {
             for at in 0..self.lines.len() {
-                for end in self.lines[at].ends {
-                    if let End::Node(node, peer) = end {
-                        self.nodes[node].replicator.tick(peer).unwrap();
-                    }
-                }
+                self.lines[at].ends.into_iter().for_each(|end| self.tick_at(end));
             }
             self.settle();
         }
