@@ -1,1 +1,4 @@
 //! Measurements and their reports.
+
+pub mod idle;
+pub mod import;

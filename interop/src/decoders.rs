@@ -13,8 +13,9 @@ use anypath_replicate::core::Manifest;
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
 use anypath_replicate::messages::{Handshake, Message};
 use anypath_replicate::mux::{Event, Mux, Protocol};
-use anypath_replicate::noise::{Frames, NoiseHandshake, Opener, Sealer, XxHandshake};
+use anypath_replicate::noise::{Frames, Opener, Sealer, XxHandshake};
 use anypath_replicate::{AppendBlocks, Blocks};
+use anypath_wire::noise::NoiseHandshake;
 use anypath_wire::{Address, Decoder, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
 use bytes::{Bytes, BytesMut};
 
@@ -89,6 +90,7 @@ fn noise(data: &[u8]) {
         }
     }
     drop(NoiseHandshake::ik_responder(b"prologue", &identity, [2; 32]).read(data));
+    drop(NoiseHandshake::nk_responder(b"prologue", &identity, [2; 32]).read(data));
 }
 
 /// A peer's frames, with channels of ours, some of its offers taken and the others refused.

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use anypath_interop::vectors::{fixed, unhex};
-use anypath_replicate::noise::suite::{Blake2b, ChaChaPoly, Ed25519, Secret};
-use anypath_replicate::noise::{
-    FRAME_BYTES_MAX, Frames, HandshakeError, NoiseHandshake, OpenError, Opener, Sealer, XxHandshake,
-};
+use anypath_replicate::noise::{FRAME_BYTES_MAX, Frames, OpenError, Opener, Sealer, XxHandshake};
+use anypath_wire::noise::suite::{Blake2b, ChaChaPoly, Ed25519, Secret};
+use anypath_wire::noise::{HandshakeError, NoiseHandshake};
 use anypath_wire::{Handshake, KeyPair, PublicKey, Role, keyed_hash, namespace};
 use bytes::BytesMut;
 use noise_protocol::{Cipher, DH, Hash};

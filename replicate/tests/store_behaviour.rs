@@ -293,6 +293,7 @@ impl Random {
             nodes: self.indices(2 * SPAN).map(|index| node(index, salt)).collect(),
             blocks: self.indices(SPAN).map(|index| block(index, salt)).collect(),
             bitfield: (0..self.below(3)).map(|number| (number, page(&[self.below(32768) as usize]))).collect(),
+            lasting: self.below(2) == 0,
         }
     }
 

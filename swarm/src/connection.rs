@@ -1,6 +1,6 @@
 //! One connection: the handshake, then a task that reads and one that writes.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use anypath_replicate::noise::{
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::buffers::{BUFFER_BYTES, Buffers};
 use crate::engine::{EngineHandle, Job, Stopped};
 
 /// Why a connection ended, or never became one.
@@ -171,7 +172,7 @@ async fn read(
     engine: &EngineHandle,
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
-    let (mut buffer, mut unfinished) = (BytesMut::new(), engine.unfinished.part());
+    let (mut room, mut unfinished) = (Room::default(), engine.unfinished.part());
     loop {
         let mut messages: Vec<Bytes> = Vec::new();
         while let Some(frame) = frames.next_frame()? {
@@ -183,16 +184,50 @@ async fn read(
         if !messages.is_empty() {
             engine.send_frames(peer, messages).await?;
         }
-        buffer.reserve(READ_BYTES);
         unfinished.set(frames.pending_bytes());
+        room.make(&mut frames, &engine.buffers);
         let read = tokio::select! {
-            read = reader.read_buf(&mut buffer) => read?,
+            read = reader.read_buf(frames.buffer()) => read?,
             () = unfinished.given_up() => return Err(ConnectionError::Unfinished),
         };
         if read == 0 {
             return Ok(());
         }
-        frames.push(buffer.split());
+        room.is_busy = read >= BUSY_READ_BYTES;
+    }
+}
+
+/// What decides where a connection reads to.
+#[derive(Default)]
+struct Room {
+    /// Whether much came at once lately.
+    is_busy: bool,
+    /// Whether the present buffer is one of the node's.
+    is_shared: bool,
+}
+
+impl Room {
+    /// Sees that there is some: much if much came lately, and in proportion to what came of a frame larger than most.
+    fn make(&mut self, frames: &mut Frames, buffers: &Buffers) {
+        let (held, room) = (frames.buffer().len(), frames.buffer().capacity() - frames.buffer().len());
+        let is_large = held > BUFFER_BYTES / 2;
+        if room
+            >= if is_large {
+                held
+            } else if self.is_busy {
+                BUSY_READ_BYTES
+            } else {
+                READ_BYTES_MIN
+            }
+        {
+            return;
+        }
+        let is_shared = self.is_busy && !is_large;
+        let next = if is_shared { buffers.take() } else { BytesMut::with_capacity(BUSY_READ_BYTES + 2 * held) };
+        let old = frames.renew(next);
+        if std::mem::replace(&mut self.is_shared, is_shared) {
+            buffers.give(old);
+        }
     }
 }
 
@@ -204,20 +239,33 @@ async fn write(
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
     let mut idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
+    let mut frames = Vec::new();
     loop {
-        let frame = tokio::select! {
-            frame = outgoing.recv() => frame,
-            () = sleep_until(idle_until) => Some(vec![0; Sealer::ROOM_BYTES]),
+        tokio::select! {
+            // No more wait than the engine hands out.
+            count = outgoing.recv_many(&mut frames, usize::MAX) => if count == 0 { return Ok(()) },
+            () = sleep_until(idle_until) => frames.push(vec![0; Sealer::ROOM_BYTES]),
         };
-        let Some(mut frame) = frame else { return Ok(()) };
-        let keep_alive = frame.len() == Sealer::ROOM_BYTES;
-        sealer.seal(&mut frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        writer.write_all(&frame).await?;
+        for frame in &mut frames {
+            sealer.seal(frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        }
+        write_all(writer, &frames).await?;
         idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
-        if !keep_alive {
-            engine.send(Job::Written(peer, frame)).await?;
+        engine.send(Job::Written(peer, std::mem::take(&mut frames))).await?;
+    }
+}
+
+/// Writes the frames one behind the other, in as few calls as the system allows.
+async fn write_all(writer: &mut Writer, frames: &[Vec<u8>]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+    let mut slices = &mut slices[..];
+    while !slices.is_empty() {
+        match writer.write_vectored(slices).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut slices, written),
         }
     }
+    Ok(())
 }
 
 async fn next_frame(reader: &mut Reader, frames: &mut Frames) -> Result<Option<BytesMut>, ConnectionError> {
@@ -225,11 +273,10 @@ async fn next_frame(reader: &mut Reader, frames: &mut Frames) -> Result<Option<B
         if let Some(frame) = frames.next_frame()? {
             return Ok(Some(frame));
         }
-        let mut buffer = BytesMut::with_capacity(HANDSHAKE_READ_BYTES);
-        if reader.read_buf(&mut buffer).await? == 0 {
+        frames.buffer().reserve(HANDSHAKE_READ_BYTES);
+        if reader.read_buf(frames.buffer()).await? == 0 {
             return Ok(None);
         }
-        frames.push(buffer);
     }
 }
 
@@ -247,7 +294,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the engine is told that time passes; after two of these a request goes to others.
 const TICK_INTERVAL: Duration = Duration::from_secs(5);
-/// How much is read at once, in bytes.
-const READ_BYTES: usize = 256 << 10;
+/// From how many bytes read at once on a connection is given a large buffer to read into.
+const BUSY_READ_BYTES: usize = 32 << 10;
+/// Fewest bytes to read at once.
+const READ_BYTES_MIN: usize = 4 << 10;
 /// The same before the peer has proven anything, in bytes.
 const HANDSHAKE_READ_BYTES: usize = 1 << 10;

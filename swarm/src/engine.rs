@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::buffers::Buffers;
 use crate::committer::Committer;
 use crate::connection::ConnectionError;
 use crate::event::Event;
@@ -41,8 +42,8 @@ pub(crate) enum Job {
     },
     /// Decrypted frames have arrived.
     Frames(PeerId, Vec<Bytes>, OwnedSemaphorePermit),
-    /// A frame was written; its buffer comes back.
-    Written(PeerId, Vec<u8>),
+    /// Frames were written, in the order in which they were handed out, or a keep-alive; their buffers come back.
+    Written(PeerId, Vec<Vec<u8>>),
     /// Some seconds have passed on a connection.
     Tick(PeerId),
     /// A connection has ended.
@@ -62,6 +63,8 @@ pub(crate) struct EngineHandle {
     jobs: mpsc::Sender<Job>,
     /// Room for frames that wait, in KiB.
     room: Arc<Semaphore>,
+    /// What connections read into.
+    pub(crate) buffers: Buffers,
     pub(crate) events: broadcast::Sender<Event>,
     /// The frames of which only a part has come.
     pub(crate) unfinished: Unfinished,
@@ -85,7 +88,7 @@ impl EngineHandle {
         };
         let thread = thread::Builder::new().name("anypath-engine".into()).spawn(move || engine.run(queue))?;
         let room = Arc::new(Semaphore::new(JOBS_BYTES_MAX >> 10));
-        Ok((Self { jobs, room, events, unfinished: Unfinished::default() }, thread))
+        Ok((Self { jobs, room, buffers: Buffers::default(), events, unfinished: Unfinished::default() }, thread))
     }
 
     /// Hands in a job; waits while the engine is behind.
@@ -117,8 +120,8 @@ impl EngineHandle {
         self.jobs.is_closed()
     }
 
-    /// Runs `f` on the engine and returns what it returned, once it is committed.
-    pub(crate) async fn call<R, F>(&self, f: F) -> Result<R, Stopped>
+    /// Hands in `f` to run on the engine, behind all handed in before; what it returned is told once it is committed.
+    pub(crate) async fn begin<R, F>(&self, f: F) -> Result<Begun<R>, Stopped>
     where
         R: Send + 'static,
         F: FnOnce(&mut Replicator) -> R + Send + 'static,
@@ -129,7 +132,21 @@ impl EngineHandle {
             Box::new(move || drop(sender.send(outcome)))
         };
         self.send(Job::Call(Box::new(call))).await?;
-        receiver.await.map_err(|_| Stopped::new())
+        Ok(Begun(receiver))
+    }
+}
+
+/// Work that was handed in and is not committed yet.
+#[derive(Debug)]
+pub struct Begun<R>(oneshot::Receiver<R>);
+
+impl<R> Begun<R> {
+    /// Returns what the work returned, once everything it staged is committed.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn committed(self) -> Result<R, Stopped> {
+        self.0.await.map_err(|_| Stopped::new())
     }
 }
 
@@ -168,6 +185,18 @@ struct Peer {
 impl Peer {
     fn has_room(&self) -> bool {
         self.unwritten.len() < FRAMES_UNWRITTEN_MAX && self.unwritten.iter().sum::<usize>() < BYTES_UNWRITTEN_MAX
+    }
+
+    /// Notes that a frame was written, and keeps its buffer unless it is large, or a keep-alive's.
+    fn take_back(&mut self, mut buffer: Vec<u8>) {
+        if buffer.len() == Sealer::OVERHEAD_BYTES {
+            return;
+        }
+        self.unwritten.pop_front();
+        if buffer.capacity() <= SPARE_BYTES_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
     }
 }
 
@@ -221,19 +250,13 @@ impl Engine {
                 }
             }
             Job::Frames(peer, frames, _room) => {
-                for frame in frames {
-                    if let Err(error) = self.replicator.handle_frame(peer, frame) {
-                        return self.fail(peer, error);
-                    }
+                if let Err(error) = self.replicator.handle_frames(peer, frames) {
+                    return self.fail(peer, error);
                 }
             }
-            Job::Written(id, mut buffer) => {
+            Job::Written(id, frames) => {
                 if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.unwritten.pop_front();
-                    if buffer.capacity() <= SPARE_BYTES_MAX {
-                        buffer.clear();
-                        peer.spare.push(buffer);
-                    }
+                    frames.into_iter().for_each(|frame| peer.take_back(frame));
                 }
                 self.unblocked.insert(id);
             }
@@ -361,7 +384,7 @@ impl Engine {
 const CROWD: usize = 2048;
 /// Ticks for which it may share nothing: a minute.
 const IDLE_TICKS_MAX: u32 = 12;
-/// Jobs that may wait; most bring what was read at once, up to 256 KiB.
+/// Jobs that may wait; most bring what was read at once, up to 512 KiB.
 const JOBS_MAX: usize = 64;
 /// Bytes of frames that may wait, whatever their sizes; at least one frame of the largest size fits.
 const JOBS_BYTES_MAX: usize = 32 << 20;

@@ -49,6 +49,7 @@
 //! # }
 //! ```
 
+mod buffers;
 mod committer;
 mod connection;
 mod engine;
@@ -58,6 +59,6 @@ mod node;
 mod unfinished;
 
 pub use connection::ConnectionError;
-pub use engine::Stopped;
+pub use engine::{Begun, Stopped};
 pub use event::{Event, PeerInfo, Unreachable};
 pub use node::{Config, Node};

@@ -24,6 +24,7 @@
 
 mod conn;
 mod error;
+pub mod https;
 mod memory;
 mod tcp;
 mod transport;

@@ -1,4 +1,4 @@
-//! The words every room shares: compact encoding, hashes, keys, links, time and the `Machine` trait.
+//! The words every room shares: compact encoding, hashes, keys, links, time, the `Machine` trait and Noise handshakes.
 //!
 //! Everything here is pure: no clock, no socket, no file, no randomness of its own.
 //! Two other rooms must need a thing before it may live here.
@@ -27,13 +27,14 @@ mod keys;
 mod link;
 mod listen;
 mod machine;
+pub mod noise;
 mod time;
 
 pub use address::{Address, InvalidAddress};
 pub use base32::{InvalidKeyText, key_from_text, key_to_text};
 pub use codec::{DecodeError, Decoder, Encode};
 pub use handshake::{Handshake, Role};
-pub use hash::{Hash, Hasher, hash, hash_all, keyed_hash, namespace};
+pub use hash::{Hash, Hasher, hash, hash_all, hash_pairs, keyed_hash, namespace};
 pub use keys::{DiscoveryKey, KeyPair, PublicKey, Signature};
 pub use link::{InvalidLink, Link};
 pub use listen::{InvalidListenAt, ListenAt};

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use anypath_wire::Hash;
+
 use super::multisig::Authority;
 use super::reorg::Whole;
 use super::verify::{self, Top};
@@ -29,6 +31,16 @@ impl Core {
     /// # Errors
     /// See [`VerifyError`]; nothing is staged then.
     pub fn accept(&mut self, proof: Proof, asked: &Request) -> Result<Accepted, VerifyError> {
+        self.accept_hashed(proof, None, asked)
+    }
+
+    /// Does the same for a proof whose block was hashed already: `leaf` must be the hash of its [`leaf`](super::leaf).
+    pub(crate) fn accept_hashed(
+        &mut self,
+        proof: Proof,
+        leaf: Option<Hash>,
+        asked: &Request,
+    ) -> Result<Accepted, VerifyError> {
         if self.frozen {
             return Err(VerifyError::Frozen);
         }
@@ -38,7 +50,7 @@ impl Core {
         verify::check_asked(&proof, asked)?;
         verify::check_bounds(&proof)?;
         let mut nodes = Vec::new();
-        let top = verify::follow_paths(&proof, &mut nodes)?;
+        let top = verify::follow_paths(&proof, leaf, &mut nodes)?;
         let grown = self.verify_upgrade(&proof, top.map(|top| top.node))?;
         if let Some(top) = top.filter(|_| grown.as_ref().is_none_or(|grown| grown.top.is_some())) {
             self.verify_top(top, &mut nodes)?;

@@ -6,34 +6,52 @@ use crate::Node;
 #[derive(Debug, Default)]
 pub(super) struct NodeCache {
     slots: Vec<Option<(u64, Option<Node>)>>,
+    /// Whether it was of use since it was last asked.
+    used: bool,
 }
 
 impl NodeCache {
     /// Returns what is in the store at an index, if that is known.
-    pub(super) fn find(&self, index: u64) -> Option<Option<Node>> {
-        let (known, node) = self.slots.get(slot(index))?.as_ref()?;
+    pub(super) fn find(&mut self, index: u64) -> Option<Option<Node>> {
+        self.used = true;
+        let (known, node) = self.slots.get(self.slot(index))?.as_ref()?;
         (*known == index).then_some(*node)
     }
 
     /// Remembers what is in the store at an index.
     pub(super) fn put(&mut self, index: u64, node: Option<Node>) {
-        self.slots.resize(SLOTS, None);
-        self.slots[slot(index)] = Some((index, node));
+        self.used = true;
+        let wanted = usize::try_from(index / 4).unwrap_or(usize::MAX).clamp(SLOTS_MIN, SLOTS_MAX).next_power_of_two();
+        if self.slots.len() < wanted {
+            self.slots = vec![None; wanted];
+        }
+        let slot = self.slot(index);
+        self.slots[slot] = Some((index, node));
+    }
+
+    /// Spreads neighbours and levels over the slots (Fibonacci hashing).
+    fn slot(&self, index: u64) -> usize {
+        let bits = self.slots.len().max(SLOTS_MIN).ilog2();
+        (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as usize
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        self.slots.clear();
+        self.slots = Vec::new();
+    }
+
+    /// Gives its memory back if it was of no use since the last call.
+    pub(super) fn rest(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.clear();
+        }
     }
 }
 
-/// Spreads neighbours and levels over the slots (Fibonacci hashing).
-fn slot(index: u64) -> usize {
-    (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize
-}
-
-/// Slots, a power of two: about 150 KiB for a core that is read, enough for the paths of some hundred blocks.
-const SLOTS: usize = 2_048;
+/// Slots, powers of two: about 5 KiB for a core of some hundred blocks, so that thousands of them may be open, and 150 KiB
+/// for one of some thousands, enough for the paths of some hundred blocks.
+const SLOTS_MIN: usize = 64;
+const SLOTS_MAX: usize = 2_048;
 
 #[cfg(test)]
 mod tests {
@@ -47,11 +65,17 @@ mod tests {
         cache.put(6, Some(node));
         cache.put(4, None);
         assert_eq!((cache.find(6), cache.find(4), cache.find(0)), (Some(Some(node)), Some(None), None));
-        let other = (7..).find(|index| slot(*index) == slot(6)).unwrap();
+        let other = (7..200).find(|index| cache.slot(*index) == cache.slot(6)).unwrap();
         assert_eq!(cache.find(other), None);
         cache.put(other, None);
         assert_eq!(cache.find(6), None);
         cache.clear();
+        assert_eq!(cache.find(4), None);
+        cache.put(4, None);
+        cache.rest();
+        assert_eq!(cache.find(4), Some(None), "it was in use");
+        cache.rest();
+        cache.rest();
         assert_eq!(cache.find(4), None);
     }
 }

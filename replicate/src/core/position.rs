@@ -94,15 +94,21 @@ impl Core {
     /// Returns how many levels of a node's path are missing here: what a request for it states as `nodes`.
     /// A store that fails counts as holding nothing.
     pub fn missing_nodes(&self, index: u64) -> u64 {
+        self.missing_nodes_below(index, |_| false).0
+    }
+
+    /// Does the same, but does not look beyond a node that `stop` names; returns the node at which the search ended, too.
+    pub(crate) fn missing_nodes_below(&self, index: u64, stop: impl Fn(u64) -> bool) -> (u64, u64) {
         let (mut at, mut missing) = (index, 0);
         while at <= flat_tree::INDEX_MAX
             && flat_tree::is_below(at, self.length())
+            && !stop(at)
             && !matches!(self.node(at), Ok(Some(_)))
         {
             at = flat_tree::parent(at);
             missing += 1;
         }
-        missing
+        (missing, at)
     }
 
     /// Returns whether a peer at our fork with that length can be upgraded by us: whether we know its roots.

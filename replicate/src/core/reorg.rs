@@ -114,7 +114,7 @@ impl Reorg {
         check_bounds(proof)?;
         let Some(diff) = self.diff.filter(|_| self.want.is_some()) else { return Ok(()) };
         let mut nodes = Vec::new();
-        let top = follow_paths(proof, &mut nodes)?.ok_or(VerifyError::InvalidOperation)?;
+        let top = follow_paths(proof, None, &mut nodes)?.ok_or(VerifyError::InvalidOperation)?;
         if !top.computed {
             return Err(VerifyError::InvalidOperation);
         }
@@ -190,7 +190,7 @@ impl Whole {
         let upgrade = upgrade.ok_or(VerifyError::InvalidProof)?;
         let authority = core.authority_for(proof.manifest.as_ref())?;
         let (mut nodes, mut paths) = (Vec::new(), Vec::new());
-        let mut top = follow_paths(&proof, &mut paths)?.map(|top| top.node);
+        let mut top = follow_paths(&proof, None, &mut paths)?.map(|top| top.node);
         let mut tree = Tree { fork: proof.fork, ..Tree::default() };
         grow(&mut tree, upgrade, authority.prologue(), &mut top, &mut nodes)?;
         if top.is_some() {

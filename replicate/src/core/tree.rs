@@ -8,7 +8,7 @@
 //!
 //! Source: npm hypercore-crypto 3.7; npm hypercore 11.37, `lib/merkle-tree.js`.
 
-use anypath_wire::{Hash, Hasher, hash_all};
+use anypath_wire::{Hash, hash_all, hash_pairs};
 
 use super::{VerifyError, flat_tree};
 use crate::Node;
@@ -61,12 +61,19 @@ impl Tree {
 
 /// Returns the node of a block.
 pub fn leaf(block: u64, value: &[u8]) -> Node {
-    let mut hasher = Hasher::new();
+    Node { index: 2 * block, size: value.len() as u64, hash: hash_all(&[&leaf_prefix(value), value]) }
+}
+
+/// Returns the hashes that blocks' [`leaf`] nodes have, several computed at once.
+pub(crate) fn leaf_hashes(values: &[&[u8]]) -> Vec<Hash> {
+    let prefixes: Vec<_> = values.iter().map(|value| leaf_prefix(value)).collect();
+    hash_pairs(prefixes.iter().map(|prefix| &prefix[..]).zip(values.iter().copied()))
+}
+
+fn leaf_prefix(value: &[u8]) -> [u8; 9] {
     let mut prefix = [0; 9];
     prefix[1..].copy_from_slice(&(value.len() as u64).to_le_bytes());
-    hasher.update(&prefix);
-    hasher.update(value);
-    Node { index: 2 * block, size: value.len() as u64, hash: hasher.finish() }
+    prefix
 }
 
 /// Returns the parent of two siblings, given in any order.

@@ -5,6 +5,8 @@
 
 use std::slice::Iter;
 
+use anypath_wire::Hash;
+
 use super::manifest::Prologue;
 use super::tree::{LENGTH_MAX, Tree, leaf, parent};
 use super::{VerifyError, flat_tree};
@@ -20,8 +22,13 @@ pub(super) struct Top {
 
 /// Follows the paths of a proof's block or hash and of its seek up to where they join.
 ///
-/// All nodes met are added to `nodes`, the top last. Returns `None` if there is no path.
-pub(super) fn follow_paths(proof: &Proof, nodes: &mut Vec<Node>) -> Result<Option<Top>, VerifyError> {
+/// All nodes met are added to `nodes`, the top last. Returns `None` if there is no path. `hashed` is the block's leaf hash,
+/// if it was computed before.
+pub(super) fn follow_paths(
+    proof: &Proof,
+    hashed: Option<Hash>,
+    nodes: &mut Vec<Node>,
+) -> Result<Option<Top>, VerifyError> {
     let seek = match proof.seek.as_ref().and_then(|seek| seek.nodes.split_first()) {
         Some((first, path)) => Some(climb(*first, path, None, nodes)?),
         None => None,
@@ -30,7 +37,11 @@ pub(super) fn follow_paths(proof: &Proof, nodes: &mut Vec<Node>) -> Result<Optio
         (None, None) => Ok(seek.map(|node| Top { node, computed: nodes.len() > 1 })),
         (Some(_), Some(_)) => Err(VerifyError::InvalidOperation),
         (Some(block), None) => {
-            let node = climb(leaf(block.index, &block.value), &block.nodes, seek, nodes)?;
+            let leaf = match hashed {
+                Some(hash) => Node { index: 2 * block.index, size: block.value.len() as u64, hash },
+                None => leaf(block.index, &block.value),
+            };
+            let node = climb(leaf, &block.nodes, seek, nodes)?;
             Ok(Some(Top { node, computed: true }))
         }
         (None, Some(hash)) => {

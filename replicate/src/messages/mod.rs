@@ -297,7 +297,7 @@ fn bits(flags: &[bool]) -> u64 {
 const SYNC: u64 = 0;
 const REQUEST: u64 = 1;
 const CANCEL: u64 = 2;
-const DATA: u64 = 3;
+pub(crate) const DATA: u64 = 3;
 const NO_DATA: u64 = 4;
 const WANT: u64 = 5;
 const UNWANT: u64 = 6;

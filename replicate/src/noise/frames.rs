@@ -7,8 +7,8 @@ use thiserror::Error;
 ///
 /// Shape: length of the body (u24, little endian) | body.
 ///
-/// Copies nothing if each `push` continues the memory of the last one, as when a socket is always read
-/// into one `BytesMut` and what arrived is handed over by `split()`.
+/// Copies nothing if what arrives is read into [`buffer`](Self::buffer), but for the begin of a frame that is cut by the
+/// buffer's end.
 #[derive(Debug)]
 pub struct Frames {
     pending: BytesMut,
@@ -26,6 +26,17 @@ impl Frames {
     /// Sets another limit, for the frames that have not been taken out yet.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.frame_bytes_max = frame_bytes_max;
+    }
+
+    /// Returns where to append bytes that arrive: the frames are cut out of it where they lie.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.pending
+    }
+
+    /// Replaces the buffer by an empty one, to which it moves what waits for the rest of its frame, and returns the old one.
+    pub fn renew(&mut self, mut buffer: BytesMut) -> BytesMut {
+        buffer.extend_from_slice(&self.pending);
+        std::mem::replace(&mut self.pending, buffer)
     }
 
     /// Takes bytes that arrived. Memory grows with them, never with the length a frame claims.
@@ -103,19 +114,24 @@ mod tests {
     }
 
     #[test]
-    fn frames_read_into_one_buffer_are_not_copied() {
-        let mut socket = BytesMut::with_capacity(1000);
-        let address = socket.as_ptr() as usize;
+    fn frames_read_into_the_buffer_are_not_copied() {
         let mut frames = Frames::new(FRAME_BYTES_MAX);
         let mut bodies = Vec::new();
-        for chunk in stream().chunks(7) {
-            socket.extend_from_slice(chunk);
-            frames.push(socket.split());
+        let mut old = frames.renew(BytesMut::with_capacity(1000));
+        let mut address = frames.buffer().as_ptr() as usize;
+        for (number, chunk) in stream().chunks(7).enumerate() {
+            if number == 10 {
+                old = frames.renew(BytesMut::with_capacity(1000));
+                address = frames.buffer().as_ptr() as usize;
+            }
+            frames.buffer().extend_from_slice(chunk);
             bodies.extend(drain(&mut frames));
         }
         assert_eq!(bodies, BODIES);
-        assert_eq!(bodies[2].as_ptr() as usize, address + 3 + 6 + 3);
-        assert_eq!(bodies[3].as_ptr() as usize, address + 3 + 6 + 303 + 3);
+        // Cut by the end of the old buffer: moved to the begin of the new one.
+        assert_eq!(bodies[2].as_ptr() as usize, address + 3);
+        assert_eq!(bodies[3].as_ptr() as usize, address + 3 + 300 + 3);
+        assert_eq!(old.len(), 7 * 10 - 3 - 6);
     }
 
     #[test]

@@ -16,10 +16,10 @@ mod frames;
 mod handshake;
 mod seal;
 mod secretstream;
-pub mod suite;
 mod unordered;
 
+pub use anypath_wire::noise::{HANDSHAKE_BYTES_MAX, HandshakeError};
 pub use frames::{FRAME_BYTES_MAX, FrameTooLong, Frames};
-pub use handshake::{HANDSHAKE_BYTES_MAX, HandshakeError, NoiseHandshake, XxHandshake};
+pub use handshake::XxHandshake;
 pub use seal::{HEADER_FRAME_BYTES, OpenError, Opener, SealError, Sealer, TEXT_BYTES_MAX};
 pub use unordered::Unordered;

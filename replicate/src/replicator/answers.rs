@@ -1,16 +1,25 @@
 //! What becomes of the answers to our requests.
 
+use anypath_wire::Hash;
+
 use super::PeerId;
 use super::conflict::WHOLE_HEAD;
 use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Misbehaviour};
 use super::peer::{Early, Pending};
 use crate::core::VerifyError;
+use crate::messages::DataMessage;
 use crate::store::StoreError;
 use crate::{Proof, Request};
 
 impl Exchange {
-    /// Takes an answer.
-    pub(super) fn handle_data(&mut self, id: PeerId, request: u64, proof: Proof) -> Result<(), ExchangeError> {
+    /// Takes an answer; `leaf` is the hash of its block, if that was computed already.
+    pub(super) fn handle_data(
+        &mut self,
+        id: PeerId,
+        data: DataMessage,
+        leaf: Option<Hash>,
+    ) -> Result<(), ExchangeError> {
+        let DataMessage { request, proof } = data;
         if request == WHOLE_HEAD {
             return match proof.block {
                 Some(_) => self.handle_push(id, proof),
@@ -31,12 +40,16 @@ impl Exchange {
         let length = self.core.length();
         if self.is_early(&pending) {
             self.peer(id, |peer| peer.early.push(Early::new(pending, proof)));
-        } else if self.accept(id, &pending, proof)? {
+        } else if self.accept(id, &pending, proof, leaf)? {
             self.accept_early(id)?;
         }
         self.go_on_with_landed()?;
         self.give_up_early(id);
-        if self.core.length() > length { Ok(self.refill_all()?) } else { Ok(self.refill(id)?) }
+        if self.core.length() > length {
+            return Ok(self.refill_all()?);
+        }
+        self.search_later(id);
+        Ok(())
     }
 
     /// Takes the answer that there is none.
@@ -98,10 +111,16 @@ impl Exchange {
     }
 
     /// Verifies an answer and stages what it brings; returns whether it was good.
-    fn accept(&mut self, id: PeerId, pending: &Pending, proof: Proof) -> Result<bool, ExchangeError> {
+    fn accept(
+        &mut self,
+        id: PeerId,
+        pending: &Pending,
+        proof: Proof,
+        leaf: Option<Hash>,
+    ) -> Result<bool, ExchangeError> {
         let hashed = proof.hash.is_some() || pending.request.hash.is_none();
         let asked = self.after_pushed(pending.request, &proof);
-        match self.core.accept(proof, &asked) {
+        match self.core.accept_hashed(proof, leaf, &asked) {
             Ok(_) if !hashed || !self.is_satisfied(&pending.request) => {
                 self.handle_no_answer(id, pending)?;
                 Ok(true)
@@ -167,7 +186,7 @@ impl Exchange {
             let Some(at) = peer.early.iter().position(|early| !self.is_early(&early.pending)) else { break };
             let Some(peer) = self.peers.get_mut(&id) else { break };
             let Early { pending, proof } = peer.early.swap_remove(at);
-            self.accept(id, &pending, proof)?;
+            self.accept(id, &pending, proof, None)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Commits: what is staged in many cores becomes lasting together, and is told afterwards.
 
-use super::Replicator;
+use super::{CoreId, Replicator};
 use crate::store::{Batch, StoreError};
 
 impl Replicator {
@@ -37,10 +37,25 @@ impl Replicator {
         let mut batch = Batch::default();
         for id in &self.committing {
             let exchange = &mut self.exchanges[id.0 as usize];
-            batch.cores.extend(exchange.core.take_changes());
+            let mut changes = exchange.core.take_changes();
+            if let Some(changes) = changes.as_mut().filter(|_| exchange.peers.is_empty()) {
+                exchange.unsettled |= std::mem::take(&mut changes.lasting);
+            }
+            batch.cores.extend(changes);
             exchange.hand_out()?;
         }
         Ok(batch)
+    }
+
+    /// Makes the heads that were signed here while nobody listened outlive a power cut, before a peer hears of them.
+    pub(super) fn settle(&mut self, id: CoreId) -> Result<(), StoreError> {
+        let exchange = &mut self.exchanges[id.0 as usize];
+        if exchange.unsettled {
+            self.store.sync()?;
+            // What is being committed came too late for that.
+            exchange.unsettled = self.committing.contains(&id);
+        }
+        Ok(())
     }
 
     /// Says that the store has committed what [`Replicator::begin_commit`] returned; queues what is told of it.
@@ -49,6 +64,9 @@ impl Replicator {
     /// As [`Replicator::commit`].
     pub fn finish_commit(&mut self) -> Result<(), StoreError> {
         for id in std::mem::take(&mut self.committing) {
+            if !self.exchange_mut(id).peers.is_empty() {
+                self.settle(id)?;
+            }
             let exchange = self.exchange_mut(id);
             exchange.core.committed();
             exchange.committed()?;

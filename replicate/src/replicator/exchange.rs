@@ -55,6 +55,8 @@ pub(super) struct Exchange {
     pub(super) told_signature: Vec<u8>,
     /// Whether blocks are taken that were not asked for.
     pub(super) push_allowed: bool,
+    /// Whether a power cut may still take back a head that was signed here; no peer has heard of it.
+    pub(super) unsettled: bool,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -152,6 +154,7 @@ impl Exchange {
             told,
             told_signature,
             push_allowed: false,
+            unsettled: false,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
@@ -244,7 +247,7 @@ impl Exchange {
                 Asked { id: asked.id, fork: asked.fork, urgent: asked.priority > 0, request: asked.request },
             )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
-            Message::Data(data) => self.handle_data(id, data.request, data.proof)?,
+            Message::Data(data) => self.handle_data(id, data, None)?,
             Message::NoData { request, .. } => self.handle_no_data(id, request)?,
             Message::Want(want) => self.handle_want(id, want.start, want.length)?,
             Message::Unwant(want) => self.peer(id, |peer| peer.wants.remove(want.start, want.length)),

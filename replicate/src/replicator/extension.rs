@@ -23,6 +23,8 @@ impl Exchange {
         }
         let name = peer.extension_heard.clone();
         if self.extensions.contains(&name) && message.len() <= EXTENSION_BYTES_MAX {
+            // A slice would keep all in memory that was read with it, for as long as somebody holds the event.
+            let message = Bytes::copy_from_slice(&message);
             self.events.push_back(ExchangeEvent::Extension { peer: id, name, message });
         }
     }

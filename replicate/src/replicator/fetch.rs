@@ -76,16 +76,18 @@ impl Exchange {
 
     /// Asks a peer for a block.
     pub(super) fn ask_block(&mut self, id: PeerId, index: u64, fork: u64) -> Result<(), StoreError> {
-        let missing = self.core.missing_nodes(2 * index);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let nodes = if peer.predicts { peer.missing_nodes(index, missing) } else { missing };
+        // Answers in flight bring most nodes: mostly the search ends after a level or two.
+        let expected = |node| peer.predicts && peer.expected.contains(&node);
+        let (nodes, top) = self.core.missing_nodes_below(2 * index, expected);
+        let predicted = expected(top);
         let block = BlockRequest { index, nodes };
         for_path(block, |node| {
             peer.expected.insert(node);
         });
         let request = Request { block: Some(block), ..Request::default() };
         let (urgent, order) = (self.urgent.run_at(index).is_some(), self.flights.next_order());
-        let pending = Pending { predicted: nodes < missing, urgent, order, ..Pending::new(fork, request) };
+        let pending = Pending { predicted, urgent, order, ..Pending::new(fork, request) };
         let request = peer.ask(pending);
         self.flights.add(index, id, Flight { request, order, asked_at: peer.ticks });
         self.taken.set(index);
@@ -131,18 +133,6 @@ impl Peer {
                 self.expected.remove(&node);
             });
         }
-    }
-
-    /// Returns how many levels of a block's path are missing, those not counted that answers in flight will bring.
-    fn missing_nodes(&self, index: u64, missing: u64) -> u64 {
-        let mut node = 2 * index;
-        for level in 0..missing {
-            if self.expected.contains(&node) {
-                return level;
-            }
-            node = flat_tree::parent(node);
-        }
-        missing
     }
 }
 

@@ -24,6 +24,7 @@ mod extension;
 mod fetch;
 mod flights;
 mod heads;
+mod intake;
 mod lapse;
 mod peer;
 mod push;
@@ -50,6 +51,7 @@ use self::connection::Connection;
 pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
+use self::intake::Answers;
 pub use self::writer::Writer;
 use crate::core::{AppendError, Core, Manifest, OpenError};
 use crate::messages::Message;
@@ -246,24 +248,8 @@ impl Replicator {
         let cores: Vec<_> = self.connections.get(&peer).into_iter().flat_map(Connection::cores).collect();
         for core in cores {
             self.exchange_mut(core).tick(peer)?;
+            self.core(core).rest(false);
             self.spread_ready(core);
-        }
-        Ok(())
-    }
-
-    /// Takes a decrypted frame from a peer.
-    ///
-    /// # Errors
-    /// Anything but [`FrameError::Store`] ends this peer alone: the caller drops the connection.
-    pub fn handle_frame(&mut self, peer: PeerId, frame: Bytes) -> Result<(), FrameError> {
-        if let Some(connection) = self.connections.get_mut(&peer) {
-            connection.mux.handle_frame(frame);
-            self.ready.insert(peer);
-        }
-        while let Some(event) =
-            self.connections.get_mut(&peer).map_or(Ok(None), |connection| connection.mux.poll_event())?
-        {
-            self.handle_event(peer, event)?;
         }
         Ok(())
     }
@@ -271,7 +257,7 @@ impl Replicator {
     /// Appends the next frame for a peer to `out`, behind what is there already; returns whether there was one.
     ///
     /// # Errors
-    /// As [`Replicator::handle_frame`].
+    /// As [`Replicator::handle_frames`].
     pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(false) };
         while connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
@@ -314,17 +300,18 @@ impl Replicator {
         self.events.pop_front()
     }
 
-    fn handle_event(&mut self, peer: PeerId, event: mux::Event) -> Result<(), FrameError> {
+    fn handle_event(&mut self, peer: PeerId, event: mux::Event, answers: &mut Answers) -> Result<(), FrameError> {
         match event {
             mux::Event::Offered { protocol, id } => self.handle_offer(peer, &protocol, &id)?,
             mux::Event::Opened { channel, handshake } => {
                 let Some(connection) = self.connections.get(&peer) else { return Ok(()) };
                 let Some(core) = connection.core(channel) else { return Ok(()) };
-                let exchange = &mut self.exchanges[core.0 as usize];
+                let exchange = &self.exchanges[core.0 as usize];
                 if !connection.proves(exchange.core.key(), &handshake) {
                     return Err(Misbehaviour::Capability(*exchange.core.key()).into());
                 }
-                exchange.add_peer(peer);
+                self.settle(core)?;
+                self.exchange_mut(core).add_peer(peer);
                 self.events.push_back(Event::Opened { peer, core });
                 self.spread_ready(core);
             }
@@ -332,8 +319,10 @@ impl Replicator {
                 let Some(core) = self.connections.get(&peer).and_then(|connection| connection.core(channel)) else {
                     return Ok(());
                 };
-                if let Some(message) = Message::decode(kind, &body, true)? {
-                    self.handle_message(peer, core, message)?;
+                match Message::decode(kind, &body, true)? {
+                    Some(Message::Data(data)) => answers.push((core, data)),
+                    Some(message) => self.handle_message(peer, core, message)?,
+                    None => {}
                 }
             }
             mux::Event::Closed { channel, why } => self.handle_closed(peer, channel, why)?,
@@ -360,11 +349,14 @@ impl Replicator {
     fn handle_message(&mut self, peer: PeerId, core: CoreId, message: Message) -> Result<(), FrameError> {
         let exchange = &mut self.exchanges[core.0 as usize];
         let outcome = exchange.handle(peer, message);
-        if exchange.core.is_staged() {
-            self.staged.insert(core);
-        }
-        self.spread_ready(core);
+        self.handled(core);
         Ok(outcome?)
+    }
+
+    /// Notes what the handling of a message has staged and made ready.
+    fn handled(&mut self, core: CoreId) {
+        self.stage_if_changed(core);
+        self.spread_ready(core);
     }
 
     fn handle_closed(&mut self, peer: PeerId, channel: mux::Channel, why: CloseReason) -> Result<(), StoreError> {
@@ -392,6 +384,9 @@ impl Replicator {
         let exchange = self.exchange_mut(core);
         let shared = exchange.peers.contains_key(&peer);
         exchange.remove_peer(peer)?;
+        if exchange.peers.is_empty() {
+            exchange.core.rest(true);
+        }
         self.spread_ready(core);
         if shared {
             self.events.push_back(Event::Closed { peer, core });

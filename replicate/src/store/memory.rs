@@ -88,6 +88,10 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl Core {

@@ -1,0 +1,96 @@
+//! What a peer costs that has many cores open and nothing to do.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use anypath_replicate::core::{Manifest, Signer};
+use anypath_replicate::replicator::Replicator;
+use anypath_replicate::store::{Config as StoreConfig, DiskStore};
+use anypath_swarm::{Config, Node};
+use anypath_transports::{Tcp, Transport};
+use anypath_wire::{KeyPair, PublicKey};
+
+/// Memory of a process, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Now resident.
+    pub now: u64,
+    /// The most it ever was.
+    pub peak: u64,
+}
+
+/// Makes a store of so many cores, each with so many blocks of 100 bytes.
+///
+/// # Errors
+/// If the store fails.
+pub fn fill(folder: &Path, cores: u32, blocks: usize) -> Result<()> {
+    let mut replicator = Replicator::new(Arc::new(DiskStore::open(folder, StoreConfig::default())?));
+    let content: Vec<_> = (0..blocks).map(|block| vec![block as u8; 100].into()).collect();
+    for core in 0..cores {
+        let pair = pair(core);
+        let id = replicator.open_writable(Manifest::single(Signer::new(pair.public())), pair)?;
+        replicator.append(id, &content)?;
+        if core % 100 == 99 {
+            replicator.commit()?;
+        }
+    }
+    Ok(replicator.commit()?)
+}
+
+/// Starts a node over a store, with all its cores open and wanted whole.
+///
+/// # Errors
+/// If the store fails.
+pub async fn start(folder: &Path, cores: u32, seed: u8) -> Result<Node> {
+    let store = Arc::new(DiskStore::open(folder, StoreConfig::default())?);
+    let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
+    let node = Node::start(Config { identity: KeyPair::from_seed(&[seed; 32]), store, transports })?;
+    node.call(move |replicator| -> Result<()> {
+        for core in 0..cores {
+            let id = replicator.open(&key(core))?;
+            replicator.want(id, 0..u64::MAX)?;
+        }
+        Ok(())
+    })
+    .await??;
+    Ok(node)
+}
+
+/// Returns how many blocks the node holds of all these cores.
+///
+/// # Errors
+/// If the node has stopped.
+pub async fn held(node: &Node, cores: u32) -> Result<u64> {
+    let count = move |replicator: &mut Replicator| -> Result<u64> {
+        (0..cores).try_fold(0, |sum, core| {
+            let id = replicator.open(&key(core))?;
+            Ok(sum + replicator.core(id).contiguous_length())
+        })
+    };
+    node.call(count).await?
+}
+
+/// Returns what this process takes; Linux only.
+///
+/// # Errors
+/// Where the system does not say.
+pub fn memory() -> Result<Memory> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
+        Ok::<u64, anyhow::Error>(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
+    };
+    Ok(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")? })
+}
+
+fn pair(core: u32) -> KeyPair {
+    let mut seed = [9; 32];
+    seed[..4].copy_from_slice(&core.to_le_bytes());
+    KeyPair::from_seed(&seed)
+}
+
+fn key(core: u32) -> PublicKey {
+    Manifest::single(Signer::new(pair(core).public())).key()
+}

@@ -1,0 +1,3 @@
+//! HTTPS: byte streams through whatever lets requests pass. So far its heart, the session, without sockets.
+
+pub mod session;

@@ -1,0 +1,398 @@
+//! The client's carriers: which requests are under way, when the next one is made, and what it is for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use anypath_wire::noise::NoiseHandshake;
+use anypath_wire::{Deadline, Time};
+use bytes::Bytes;
+
+use super::carriers::{CarrierId, Failure, Route, Transmit};
+use super::client::Opened;
+use super::control::{Control, Exchange, OTHERS_MAX, Ping};
+use super::core::Core;
+use super::learnt::{BODY_BYTES_MIN, Learnt};
+use super::record::{Kind, Records};
+
+/// All carriers of a client.
+pub(super) struct Lanes {
+    pub(super) learnt: Learnt,
+    pub(super) transmits: VecDeque<Transmit>,
+    lanes: BTreeMap<CarrierId, Lane>,
+    next: u64,
+    /// Failures in a row; before `retry_at` nothing new is tried.
+    failures: u32,
+    failed_at: Time,
+    retry_at: Time,
+    /// When held requests were answered with something, in the last round trips.
+    pushes: VecDeque<Time>,
+    pushed_at: Time,
+    /// Since when bulk waits for more of it.
+    bulk_since: Option<Time>,
+    /// When everything that was due was done.
+    settled_at: Time,
+}
+
+/// One carrier.
+pub(super) struct Lane {
+    pub(super) kind: LaneKind,
+    pub(super) records: Records,
+    pub(super) handshake: Option<NoiseHandshake>,
+    /// The relay said something on it.
+    pub(super) heard: bool,
+    began: Time,
+    /// When it is given up, if nothing more is heard.
+    patience_at: Time,
+    body_bytes: u64,
+    /// It brought segments.
+    pushed: bool,
+}
+
+/// What a carrier is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LaneKind {
+    /// The request that opens the session.
+    Open,
+    /// A request that brings something, and is answered at once.
+    Send,
+    /// A request that is held until the relay has something to say.
+    Poll { hold_ms: u64 },
+    /// A stream both ways; segments go on it once both pings came back.
+    Stream { pongs: u32, ping_at: Time },
+}
+
+impl Lane {
+    pub(super) fn new(now: Time, kind: LaneKind, body_bytes: u64) -> Self {
+        let held = if let LaneKind::Poll { hold_ms } = kind { Duration::from_millis(hold_ms) } else { Duration::ZERO };
+        let sending = Duration::from_millis(body_bytes / SLOWEST_BYTES_PER_MS);
+        let patience_at = now + held + sending + ANSWER_TIME_MAX;
+        let (records, handshake) = (Records::default(), None);
+        Self { kind, records, handshake, heard: false, began: now, patience_at, body_bytes, pushed: false }
+    }
+}
+
+impl Lanes {
+    pub(super) fn new(learnt: Learnt) -> Self {
+        Self {
+            learnt,
+            transmits: VecDeque::new(),
+            lanes: BTreeMap::new(),
+            next: 0,
+            failures: 0,
+            failed_at: Time::ZERO,
+            retry_at: Time::ZERO,
+            pushes: VecDeque::new(),
+            pushed_at: Time::ZERO,
+            bulk_since: None,
+            settled_at: Time::ZERO,
+        }
+    }
+
+    pub(super) fn lane(&mut self, carrier: CarrierId) -> Option<&mut Lane> {
+        self.lanes.get_mut(&carrier)
+    }
+
+    /// Returns the carrier on which bytes came, which is given more time.
+    pub(super) fn hear(&mut self, now: Time, carrier: CarrierId) -> Option<&mut Lane> {
+        let lane = self.lanes.get_mut(&carrier)?;
+        lane.patience_at = lane.patience_at.max(now + ANSWER_TIME_MAX);
+        Some(lane)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    pub(super) fn add(&mut self, lane: Lane) -> CarrierId {
+        let carrier = CarrierId(self.next);
+        self.next += 1;
+        self.lanes.insert(carrier, lane);
+        carrier
+    }
+
+    /// Begins to use a stream: names the session, and asks for two echoes.
+    pub(super) fn join(&mut self, now: Time, opened: &mut Opened) -> CarrierId {
+        let carrier = self.add(Lane::new(now, LaneKind::Stream { pongs: 0, ping_at: now + HEARTBEAT }, 0));
+        let exchange = Some(self.exchange(carrier, 0, false));
+        let mut bytes = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
+        for (id, padding_bytes) in PROOFS {
+            let ping = Some(Ping { id, padding_bytes });
+            bytes.push(opened.core.control(Control { exchange: exchange.clone(), ping, ..Control::default() }));
+        }
+        // The first message of a WebSocket names the session and says who speaks.
+        let first = [bytes.remove(0), bytes.remove(0)].concat().into();
+        bytes.insert(0, first);
+        self.transmits.push_back(Transmit::Write { carrier, bytes, ends: false });
+        carrier
+    }
+
+    /// Notes a record of the relay; returns whether it may come there.
+    pub(super) fn note_record(
+        &mut self,
+        now: Time,
+        carrier: CarrierId,
+        kind: Kind,
+        control: Option<&Control>,
+        core: &mut Core,
+    ) -> bool {
+        let Some(lane) = self.lanes.get_mut(&carrier) else { return false };
+        // Segments behind no control record are a replay.
+        lane.heard |= kind == Kind::Control;
+        lane.pushed |= kind == Kind::Data;
+        self.failures = 0;
+        if let (LaneKind::Stream { pongs, ping_at }, Some(control)) = (&mut lane.kind, control) {
+            *ping_at = (*ping_at).max(now + HEARTBEAT);
+            if let Some(pong) = control.pong
+                && PROOFS.contains(&(pong.id, pong.padding_bytes))
+            {
+                *pongs += 1;
+            }
+            if let Some(ping) = control.ping {
+                let control = Control { pong: Some(ping), exchange: None, ..Control::default() };
+                let bytes = vec![core.control(control)];
+                self.transmits.push_back(Transmit::Write { carrier, bytes, ends: false });
+            }
+        }
+        lane.heard
+    }
+
+    /// Takes a carrier away that ended well: what it carried and is not acknowledged by now is lost.
+    pub(super) fn finish(&mut self, now: Time, carrier: CarrierId, opened: Option<&mut Opened>) {
+        let Some(lane) = self.lanes.remove(&carrier) else { return };
+        self.failures = 0;
+        if let LaneKind::Poll { hold_ms } = lane.kind {
+            if lane.pushed {
+                self.pushed_at = now;
+                self.pushes.push_back(now);
+            } else if now.since(lane.began).as_millis() >= u128::from(hold_ms) {
+                self.learnt.note_hold();
+            }
+        } else {
+            self.learnt.note_body(lane.body_bytes);
+        }
+        if let Some(opened) = opened {
+            opened.core.sent.lose(carrier.0);
+        }
+    }
+
+    /// Takes a carrier away that failed, and learns from it.
+    pub(super) fn fail(&mut self, now: Time, carrier: CarrierId, failure: Failure, opened: Option<&mut Opened>) {
+        let Some(lane) = self.lanes.remove(&carrier) else { return };
+        let age = now.since(lane.began);
+        match lane.kind {
+            LaneKind::Poll { .. } if !lane.heard && age >= CUT_AGE_MIN => self.learnt.note_cut(age),
+            LaneKind::Send => {
+                let too_long = failure == Failure::Status(413);
+                self.learnt.note_body_lost(lane.body_bytes, too_long);
+            }
+            _ => {}
+        }
+        if let Some(opened) = opened {
+            opened.core.sent.lose(carrier.0);
+            if matches!(lane.kind, LaneKind::Stream { .. }) {
+                opened.core.sent.pace.forget();
+            }
+        }
+        // Those that fail together are one failure.
+        if lane.began >= self.failed_at {
+            self.failures += 1;
+            self.failed_at = now;
+            let doublings = self.failures.saturating_sub(2).min(RETRY_DOUBLINGS_MAX);
+            let pause = if self.failures < 2 { Duration::ZERO } else { RETRY_MIN * (1 << doublings) };
+            self.retry_at = now + pause;
+        }
+    }
+
+    /// Returns the carriers that have kept us waiting for too long.
+    pub(super) fn overdue(&mut self, now: Time) -> Vec<CarrierId> {
+        self.settled_at = now;
+        self.lanes.iter().filter(|(_, lane)| now >= lane.patience_at).map(|(carrier, _)| *carrier).collect()
+    }
+
+    /// Returns whether another request may be made; while all fail, one at a time is.
+    pub(super) fn may_open(&self, now: Time) -> bool {
+        let requests = self.lanes.values().filter(|lane| !matches!(lane.kind, LaneKind::Stream { .. })).count();
+        let lanes_max = if self.failures >= 2 { 1 } else { self.learnt.lanes_max };
+        now >= self.retry_at && requests < lanes_max
+    }
+
+    /// Makes all requests and writes that are due.
+    pub(super) fn settle(&mut self, now: Time, opened: &mut Opened) {
+        let silent = |lanes: &Self| {
+            let streams: Vec<_> = lanes.streams().map(|(carrier, _)| carrier.0).collect();
+            move |via: u64| !streams.contains(&via)
+        };
+        opened.core.sent.lose_late(now, silent(self));
+        self.settle_streams(now, opened);
+        if !self.has_stream() {
+            self.settle_sends(now, opened);
+            self.settle_polls(now, opened);
+        }
+    }
+
+    fn settle_streams(&mut self, now: Time, opened: &mut Opened) {
+        let streams: Vec<_> = self.streams().map(|(carrier, lane)| (carrier, lane.kind)).collect();
+        for (carrier, kind) in streams {
+            let LaneKind::Stream { pongs, ping_at } = kind else { continue };
+            let proven = pongs >= PROOFS.len() as u32;
+            let mut bytes = Vec::new();
+            if now >= ping_at {
+                let ping = Some(Ping { id: 0, padding_bytes: 0 });
+                bytes.push(opened.core.control(Control { ping, ..Control::default() }));
+                self.note_ping(now, carrier);
+            }
+            let ready = opened.core.ready();
+            let something = ready.urgent || ready.bulk_bytes > 0 || opened.core.ack_due.is_some();
+            if proven && something {
+                let exchange = Some(self.exchange(carrier, 0, true));
+                bytes.extend(opened.core.fill(now, carrier.0, exchange, STREAM_BYTES_MAX));
+            }
+            if !bytes.is_empty() {
+                self.transmits.push_back(Transmit::Write { carrier, bytes, ends: false });
+            }
+        }
+    }
+
+    fn note_ping(&mut self, now: Time, carrier: CarrierId) {
+        if let Some(lane) = self.lanes.get_mut(&carrier)
+            && let LaneKind::Stream { ping_at, .. } = &mut lane.kind
+        {
+            *ping_at = now + HEARTBEAT;
+            lane.patience_at = now + PONG_TIME_MAX;
+        }
+    }
+
+    fn settle_sends(&mut self, now: Time, opened: &mut Opened) {
+        loop {
+            let ready = opened.core.ready();
+            self.bulk_since = if ready.bulk_bytes > 0 { self.bulk_since.or(Some(now)) } else { None };
+            let sends = self.count(|kind| kind == LaneKind::Send);
+            let bulk_due = ready.bulk_bytes >= BATCH_BYTES || self.bulk_since.is_some_and(|at| now >= at + BATCH_TIME);
+            let bulk = ready.bulk_bytes > 0 && (sends == 0 || bulk_due) && sends < self.sends_max();
+            let ack = opened.core.ack_due.is_some_and(|at| now >= at + ACK_DELAY) && sends <= self.sends_max();
+            if !(bulk || ack || ready.urgent) || !self.may_open(now) {
+                return;
+            }
+            let body_bytes = self.body_bytes(&opened.core);
+            self.post(now, opened, LaneKind::Send, body_bytes);
+            self.bulk_since = None;
+        }
+    }
+
+    fn settle_polls(&mut self, now: Time, opened: &mut Opened) {
+        if opened.core.over().is_some() {
+            return;
+        }
+        let rtt = opened.core.sent.pace.rtt();
+        while self.pushes.front().is_some_and(|at| now.since(*at) > rtt * 2) {
+            self.pushes.pop_front();
+        }
+        let busy = now.since(self.pushed_at) < IDLE_TIME || self.pushed_at == Time::ZERO;
+        let wanted = if busy { (self.pushes.len() + 1).clamp(2, POLLS_MAX) } else { 1 };
+        while self.count(|kind| matches!(kind, LaneKind::Poll { .. })) < wanted && self.may_open(now) {
+            self.post(now, opened, LaneKind::Poll { hold_ms: self.learnt.hold_ms }, 0);
+        }
+    }
+
+    /// Makes a request with as much as its body may hold; one that is to be held carries no segments.
+    fn post(&mut self, now: Time, opened: &mut Opened, kind: LaneKind, body_bytes_max: u64) {
+        let carrier = self.add(Lane::new(now, kind, 0));
+        let hold_ms = if let LaneKind::Poll { hold_ms } = kind { hold_ms } else { 0 };
+        let exchange = Some(self.exchange(carrier, hold_ms, false));
+        let mut body = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
+        if hold_ms > 0 {
+            body.push(opened.core.control(Control { exchange, ..Control::default() }));
+        } else {
+            let room = usize::try_from(body_bytes_max).unwrap_or(usize::MAX) - body[0].len();
+            body.extend(opened.core.fill(now, carrier.0, exchange, room));
+        }
+        let body_bytes = body.iter().map(|part| part.len() as u64).sum();
+        self.lanes.insert(carrier, Lane::new(now, kind, body_bytes));
+        let route = Route::Exchange { tag: opened.granted.tag.clone(), number: carrier.0 };
+        self.transmits.push_back(Transmit::Post { carrier, route, body });
+    }
+
+    fn exchange(&self, carrier: CarrierId, hold_ms: u64, streams: bool) -> Exchange {
+        let others = self.lanes.range(..carrier).map(|(carrier, _)| carrier.0).take(OTHERS_MAX).collect();
+        let room_bytes = self.learnt.body_bytes_max;
+        Exchange { number: carrier.0, hold_ms, room_bytes, streams, others }
+    }
+
+    /// How long a body is made: a share of what may be under way, so that all lanes have something to do.
+    fn body_bytes(&self, core: &Core) -> u64 {
+        let share = core.sent.pace.window_bytes() / self.sends_max() as u64;
+        share.max(BATCH_BYTES).min(self.learnt.body_bytes).max(BODY_BYTES_MIN)
+    }
+
+    /// How many lanes bulk may take: the others are for polls, and for what must not wait.
+    fn sends_max(&self) -> usize {
+        self.learnt.lanes_max.saturating_sub(2).clamp(1, SENDS_MAX)
+    }
+
+    fn count(&self, is: impl Fn(LaneKind) -> bool) -> usize {
+        self.lanes.values().filter(|lane| is(lane.kind)).count()
+    }
+
+    fn streams(&self) -> impl Iterator<Item = (CarrierId, &Lane)> {
+        let streams = self.lanes.iter().filter(|(_, lane)| matches!(lane.kind, LaneKind::Stream { .. }));
+        streams.map(|(carrier, lane)| (*carrier, lane))
+    }
+
+    /// Returns whether a stream has proven itself.
+    fn has_stream(&self) -> bool {
+        let proven = |lane: &Lane| matches!(lane.kind, LaneKind::Stream { pongs, .. } if pongs >= PROOFS.len() as u32);
+        self.lanes.values().any(proven)
+    }
+
+    /// Returns when something is due; without a session, only the attempts to open one are.
+    pub(super) fn next_deadline(&self, core: Option<&Core>) -> Option<Deadline> {
+        let deadline = |at, why| Deadline { at, why };
+        let mut due: Vec<_> =
+            self.lanes.values().map(|lane| deadline(lane.patience_at, "an answer takes too long")).collect();
+        due.push(deadline(self.retry_at, "it is time to try again"));
+        if let Some(core) = core {
+            let streams: Vec<_> = self.streams().map(|(carrier, _)| carrier.0).collect();
+            let late = core.sent.late_at(|via| !streams.contains(&via));
+            due.extend(late.map(|at| deadline(at, "a segment is not acknowledged")));
+            due.push(deadline(core.quiet_at(), "the relay is silent"));
+            due.extend(self.bulk_since.map(|at| deadline(at + BATCH_TIME, "bulk has waited for more")));
+            due.extend(core.ack_due.map(|at| deadline(at + ACK_DELAY, "an acknowledgement is due")));
+            for (_, lane) in self.streams() {
+                if let LaneKind::Stream { ping_at, .. } = lane.kind {
+                    due.push(deadline(ping_at, "a heartbeat is due"));
+                }
+            }
+        }
+        // What is due since before then waits for something else.
+        due.into_iter().filter(|deadline| deadline.at > self.settled_at).min()
+    }
+}
+
+/// How many lanes bulk may take at most: four of 1 MiB are 500 Mbit/s at 50 ms.
+const SENDS_MAX: usize = 4;
+/// How many requests are held at most: at 50 ms, a push each 17 ms finds one.
+const POLLS_MAX: usize = 4;
+/// Bulk waits for so many bytes, or that long, while another request is under way.
+const BATCH_BYTES: u64 = 64 << 10;
+const BATCH_TIME: Duration = Duration::from_millis(2);
+/// How long an acknowledgement waits for a request that goes anyway.
+const ACK_DELAY: Duration = Duration::from_millis(10);
+/// After so long without a push one held request is enough.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+/// How long an answer may take beside its hold and its bytes, and how long it may pause.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+/// The slowest line that is waited for, in bytes a millisecond: 64 kbit/s.
+const SLOWEST_BYTES_PER_MS: u64 = 8;
+/// A held request that dies younger than this was not cut for its age.
+const CUT_AGE_MIN: Duration = Duration::from_secs(4);
+/// The pause after the second failure in a row, doubled with each further one up to 4 s.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_DOUBLINGS_MAX: u32 = 4;
+/// After so long in silence a stream is asked for a sign of life; proxies cut at 50 s and more.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// And given up when none comes.
+const PONG_TIME_MAX: Duration = Duration::from_secs(10);
+/// The pings that a stream must answer, by id and padding in bytes: a small one, and more than any buffer on the way.
+const PROOFS: [(u64, usize); 2] = [(1, 1 << 10), (2, 60 << 10)];
+/// How much is handed to a stream at once, in bytes.
+const STREAM_BYTES_MAX: usize = 256 << 10;

@@ -1,0 +1,310 @@
+//! The relay's end: takes requests in, and decides when each is answered and with what.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use anypath_wire::{Deadline, Time};
+
+use super::carriers::{CarrierId, Transmit};
+use super::control::{Control, Exchange};
+use super::core::Core;
+use super::received::{Arrival, Received};
+use super::record::Records;
+use super::{CircuitId, Command, Event};
+
+/// A session at the relay, as a sans-IO machine. See the [module's page](super) for how a driver moves it.
+pub struct Server {
+    core: Core,
+    carriers: BTreeMap<CarrierId, Carrier>,
+    /// Which exchanges there have been: a request that comes twice is answered once with segments.
+    exchanges: Received,
+    transmits: VecDeque<Transmit>,
+    /// Since when bulk waits for more of it, or for a request to answer.
+    bulk_since: Option<Time>,
+    settled_at: Time,
+}
+
+/// A request with its answer, or a stream.
+struct Carrier {
+    records: Records,
+    /// What the client says it is; until then it is nobody's.
+    exchange: Option<Exchange>,
+    /// Until when the answer may wait.
+    hold_until: Time,
+    /// The request has come whole.
+    complete: bool,
+    /// It came before, or the client has done with it: it is answered, without segments.
+    again: bool,
+    /// A ping of it that is to be answered on it.
+    pong: Option<super::Ping>,
+    /// Bytes written on a streaming answer, and since when.
+    written_bytes: u64,
+    began: Time,
+}
+
+impl Server {
+    pub(super) fn new(core: Core) -> Self {
+        Self {
+            core,
+            carriers: BTreeMap::new(),
+            exchanges: Received::default(),
+            transmits: VecDeque::new(),
+            bulk_since: None,
+            settled_at: Time::ZERO,
+        }
+    }
+
+    /// Returns a number for a new circuit, or nothing if the client allows no more.
+    pub fn next_circuit(&mut self) -> Option<CircuitId> {
+        self.core.next_circuit()
+    }
+
+    /// Returns how many bytes may be sent on a circuit now; [`Event::Writable`] tells when there are more.
+    pub fn send_room(&mut self, circuit: CircuitId) -> usize {
+        self.core.send_room(circuit)
+    }
+
+    /// Returns the bytes kept here: unacknowledged ones, and those that came and were not consumed.
+    pub fn kept_bytes(&self) -> (u64, u64) {
+        self.core.kept_bytes()
+    }
+
+    /// Returns how many segments were sent more than once.
+    pub fn sent_again(&self) -> u64 {
+        self.core.sent.again()
+    }
+
+    /// Returns how many requests and streams are open: with none of them, a session is idle.
+    pub fn carriers(&self) -> usize {
+        self.carriers.len()
+    }
+
+    /// Takes a wish of the application.
+    pub fn handle_command(&mut self, now: Time, command: Command) {
+        self.core.handle_command(now, command);
+        self.settle(now);
+    }
+
+    /// Notes that a request has begun to come, or that a stream was opened. The bytes that follow are those behind the
+    /// session's number.
+    pub fn handle_open(&mut self, now: Time, carrier: CarrierId) {
+        if self.carriers.len() >= CARRIERS_MAX {
+            self.transmits.push_back(Transmit::Drop { carrier });
+            return;
+        }
+        let fresh = Carrier {
+            records: Records::default(),
+            exchange: None,
+            hold_until: now,
+            complete: false,
+            again: false,
+            pong: None,
+            written_bytes: 0,
+            began: now,
+        };
+        self.carriers.insert(carrier, fresh);
+    }
+
+    /// Takes bytes of a request or stream. One that is not of this session's client is dropped.
+    pub fn handle_bytes(&mut self, now: Time, carrier: CarrierId, bytes: &[u8]) {
+        if let Some(it) = self.carriers.get_mut(&carrier) {
+            it.records.push(bytes);
+        }
+        while let Some(it) = self.carriers.get_mut(&carrier) {
+            let Ok(record) = it.records.next_record() else {
+                self.drop_carrier(carrier);
+                break;
+            };
+            let Some(record) = record else { break };
+            match self.core.handle_record(now, &record) {
+                Ok(Some(control)) => self.note_control(now, carrier, control),
+                // Segments come behind a control record, so that who only repeats them learns nothing.
+                Ok(None) if self.carriers.get(&carrier).is_some_and(|it| it.exchange.is_some()) => {}
+                _ => self.drop_carrier(carrier),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Notes that a request has come whole, or that the client has ended a stream.
+    pub fn handle_end(&mut self, now: Time, carrier: CarrierId) {
+        match self.carriers.get_mut(&carrier) {
+            Some(it) if it.exchange.is_none() => self.drop_carrier(carrier),
+            Some(it) => it.complete = true,
+            None => {}
+        }
+        self.settle(now);
+    }
+
+    /// Notes that a request or stream is gone before it was answered.
+    pub fn handle_failure(&mut self, now: Time, carrier: CarrierId) {
+        if let Some(exchange) = self.carriers.remove(&carrier).and_then(|it| it.exchange) {
+            self.core.sent.lose(exchange.number);
+        }
+        self.settle(now);
+    }
+
+    /// Is called when the deadline has come.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.settle(now);
+    }
+
+    /// Returns what the driver is to do next.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Returns the next thing to tell the application.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.poll_event()
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) wants to be called next.
+    pub fn poll_deadline(&self) -> Option<Deadline> {
+        let deadline = |at, why| Deadline { at, why };
+        let mut due = vec![deadline(self.core.quiet_at(), "the client is silent")];
+        due.extend(self.carriers.values().map(|it| deadline(it.hold_until, "a request was held for long enough")));
+        due.extend(self.bulk_since.map(|at| deadline(at + BATCH_TIME, "bulk has waited for more")));
+        let sure = self.sure();
+        due.extend(self.core.sent.late_at(|via| !sure.contains(&via)).map(|at| deadline(at, "a segment is late")));
+        due.into_iter().filter(|deadline| deadline.at > self.settled_at).min()
+    }
+
+    fn note_control(&mut self, now: Time, carrier: CarrierId, control: Control) {
+        let Some(it) = self.carriers.get_mut(&carrier) else { return };
+        it.pong = control.ping.or(it.pong);
+        let Some(exchange) = control.exchange else { return };
+        if it.exchange.is_none() {
+            it.again = self.exchanges.note(exchange.number) != Arrival::New;
+            it.hold_until = now + Duration::from_millis(exchange.hold_ms.min(HOLD_MS_MAX));
+        }
+        for other in self.carriers.values_mut() {
+            other.again |= other.exchange.as_ref().is_some_and(|held| exchange.is_over(held.number));
+        }
+        // What is the client's first word about a carrier holds, but for whether it may stream by now.
+        if let Some(it) = self.carriers.get_mut(&carrier) {
+            let streams = exchange.streams;
+            let known = it.exchange.get_or_insert(exchange);
+            known.streams |= streams;
+        }
+    }
+
+    fn drop_carrier(&mut self, carrier: CarrierId) {
+        if let Some(exchange) = self.carriers.remove(&carrier).and_then(|it| it.exchange) {
+            self.core.sent.lose(exchange.number);
+        }
+        self.transmits.push_back(Transmit::Drop { carrier });
+    }
+
+    /// Answers what is due to be answered.
+    fn settle(&mut self, now: Time) {
+        self.settled_at = now;
+        self.core.expire(now);
+        let sure = self.sure();
+        self.core.sent.lose_late(now, |via| !sure.contains(&via));
+        self.settle_streams(now);
+        self.settle_due(now);
+        self.settle_held(now);
+    }
+
+    /// Writes on streams and streaming answers whatever is ready.
+    fn settle_streams(&mut self, now: Time) {
+        for carrier in self.ids(|it| !it.complete || it.streams()) {
+            let Some(it) = self.carriers.get_mut(&carrier) else { continue };
+            let (Some(exchange), streams, complete) = (it.exchange.clone(), it.streams(), it.complete) else {
+                continue;
+            };
+            let mut bytes = Vec::new();
+            if let Some(pong) = it.pong.take() {
+                bytes.push(self.core.control(Control { pong: Some(pong), ..Control::default() }));
+            }
+            let ready = self.core.ready();
+            let something = ready.urgent || ready.bulk_bytes > 0 || (self.core.ack_due.is_some() && !complete);
+            if streams && something {
+                bytes.extend(self.core.fill(now, exchange.number, None, STREAM_BYTES_MAX));
+            }
+            let Some(it) = self.carriers.get_mut(&carrier) else { continue };
+            it.written_bytes += bytes.iter().map(|part| part.len() as u64).sum::<u64>();
+            let ends = complete && it.has_streamed_enough(now);
+            if ends {
+                self.carriers.remove(&carrier);
+            }
+            if ends || !bytes.is_empty() {
+                self.transmits.push_back(Transmit::Write { carrier, bytes, ends });
+            }
+        }
+    }
+
+    /// Answers requests that bring something, those held for long enough, and those that nobody waits for any more.
+    fn settle_due(&mut self, now: Time) {
+        let is_over = self.core.over().is_some();
+        let due = |it: &Carrier| it.complete && !it.streams() && (it.again || is_over || now >= it.hold_until);
+        for carrier in self.ids(due) {
+            self.answer(now, carrier);
+        }
+    }
+
+    /// Answers held requests, the longest held first, as there is something to say.
+    fn settle_held(&mut self, now: Time) {
+        loop {
+            let ready = self.core.ready();
+            self.bulk_since = if ready.bulk_bytes > 0 { self.bulk_since.or(Some(now)) } else { None };
+            let bulk_due = ready.bulk_bytes >= BATCH_BYTES || self.bulk_since.is_some_and(|at| now >= at + BATCH_TIME);
+            let held = self.ids(|it| it.complete && !it.streams());
+            let Some(carrier) = held.first().filter(|_| ready.urgent || bulk_due) else { return };
+            self.answer(now, *carrier);
+            self.bulk_since = None;
+        }
+    }
+
+    fn answer(&mut self, now: Time, carrier: CarrierId) {
+        let Some(Carrier { exchange: Some(exchange), again, .. }) = self.carriers.remove(&carrier) else { return };
+        let bytes = if again {
+            vec![self.core.control(Control::default())]
+        } else {
+            let lanes = exchange.others.len() as u64 + 1;
+            let share = (self.core.sent.pace.window_bytes() / lanes).max(BATCH_BYTES);
+            let room = share.min(exchange.room_bytes).min(ANSWER_BYTES_MAX);
+            self.core.fill(now, exchange.number, None, usize::try_from(room).unwrap_or(0))
+        };
+        self.transmits.push_back(Transmit::Write { carrier, bytes, ends: true });
+    }
+
+    fn ids(&self, is: impl Fn(&Carrier) -> bool) -> Vec<CarrierId> {
+        let known = self.carriers.iter().filter(|(_, it)| it.exchange.is_some() && is(it));
+        let mut ids: Vec<_> = known.map(|(carrier, it)| (it.began, *carrier)).collect();
+        ids.sort();
+        ids.into_iter().map(|(_, carrier)| carrier).collect()
+    }
+
+    /// Returns the exchanges that lose nothing unnoticed: streams both ways.
+    fn sure(&self) -> Vec<u64> {
+        let streams = self.carriers.values().filter(|it| !it.complete && it.streams());
+        streams.filter_map(|it| it.exchange.as_ref()).map(|exchange| exchange.number).collect()
+    }
+}
+
+impl Carrier {
+    fn streams(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.streams)
+    }
+
+    fn has_streamed_enough(&self, now: Time) -> bool {
+        self.again || self.written_bytes >= STREAMED_BYTES_MAX || now.since(self.began) >= STREAMED_TIME_MAX
+    }
+}
+
+/// How many requests and streams a session may have open: twice what a client has, for those that it has given up.
+const CARRIERS_MAX: usize = 16;
+/// The longest that an answer is held, in milliseconds, whatever the client asks for: the ceiling of what it learns.
+const HOLD_MS_MAX: u64 = 55_000;
+/// The longest answer, in bytes: a proxy may keep it whole.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+/// Bulk waits for so many bytes, or that long, before it takes a held request.
+const BATCH_BYTES: u64 = 64 << 10;
+const BATCH_TIME: Duration = Duration::from_millis(2);
+/// How much is handed to a stream at once, in bytes.
+const STREAM_BYTES_MAX: usize = 256 << 10;
+/// A streaming answer ends by itself after so many bytes or so long, before something on the way ends it.
+const STREAMED_BYTES_MAX: u64 = 8 << 20;
+const STREAMED_TIME_MAX: Duration = Duration::from_secs(45);
