@@ -43,6 +43,12 @@ pub enum ConnectionError {
     /// The peer broke the protocol.
     #[error(transparent)]
     Replication(FrameError),
+    /// Unfinished frames took too much memory, and this one was the oldest.
+    #[error("the peer began a large frame and did not finish it while too many others did the same")]
+    Unfinished,
+    /// The peer shared nothing with us for too long, while there were many others.
+    #[error("the peer shares nothing with this node, and its place is needed")]
+    NothingShared,
     /// We dialled ourselves.
     #[error("the address leads back to this node")]
     Ourselves,
@@ -166,7 +172,7 @@ async fn read(
     engine: &EngineHandle,
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
-    let mut room = Room::default();
+    let (mut room, mut unfinished) = (Room::default(), engine.unfinished.part());
     loop {
         let mut messages: Vec<Bytes> = Vec::new();
         while let Some(frame) = frames.next_frame()? {
@@ -178,8 +184,12 @@ async fn read(
         if !messages.is_empty() {
             engine.send_frames(peer, messages).await?;
         }
+        unfinished.set(frames.pending_bytes());
         room.make(&mut frames, &engine.buffers);
-        let read = reader.read_buf(frames.buffer()).await?;
+        let read = tokio::select! {
+            read = reader.read_buf(frames.buffer()) => read?,
+            () = unfinished.given_up() => return Err(ConnectionError::Unfinished),
+        };
         if read == 0 {
             return Ok(());
         }

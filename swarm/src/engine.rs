@@ -18,6 +18,7 @@ use crate::buffers::Buffers;
 use crate::committer::Committer;
 use crate::connection::ConnectionError;
 use crate::event::Event;
+use crate::unfinished::Unfinished;
 
 /// The engine has ended: the node was shut down, or its store failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,6 +66,8 @@ pub(crate) struct EngineHandle {
     /// What connections read into.
     pub(crate) buffers: Buffers,
     pub(crate) events: broadcast::Sender<Event>,
+    /// The frames of which only a part has come.
+    pub(crate) unfinished: Unfinished,
 }
 
 impl EngineHandle {
@@ -85,7 +88,7 @@ impl EngineHandle {
         };
         let thread = thread::Builder::new().name("anypath-engine".into()).spawn(move || engine.run(queue))?;
         let room = Arc::new(Semaphore::new(JOBS_BYTES_MAX >> 10));
-        Ok((Self { jobs, room, buffers: Buffers::default(), events }, thread))
+        Ok((Self { jobs, room, buffers: Buffers::default(), events, unfinished: Unfinished::default() }, thread))
     }
 
     /// Hands in a job; waits while the engine is behind.
@@ -175,6 +178,8 @@ struct Peer {
     unwritten: VecDeque<usize>,
     /// Buffers to use again.
     spare: Vec<Vec<u8>>,
+    /// For how many ticks it has shared nothing.
+    idle_ticks: u32,
 }
 
 impl Peer {
@@ -238,7 +243,8 @@ impl Engine {
             Job::Read(read) => read(&self.replicator),
             Job::Connect { handshake, frames, gone, id } => {
                 let peer = self.replicator.connect(handshake);
-                self.peers.insert(peer, Peer { frames, gone, unwritten: VecDeque::new(), spare: Vec::new() });
+                self.peers
+                    .insert(peer, Peer { frames, gone, unwritten: VecDeque::new(), spare: Vec::new(), idle_ticks: 0 });
                 if id.send(peer).is_err() {
                     self.disconnect(peer)?;
                 }
@@ -254,11 +260,28 @@ impl Engine {
                 }
                 self.unblocked.insert(id);
             }
-            Job::Tick(peer) => self.replicator.tick(peer)?,
+            Job::Tick(peer) => {
+                self.replicator.tick(peer)?;
+                self.end_if_idle(peer)?;
+            }
             Job::Disconnect(peer) => self.disconnect(peer)?,
             Job::Wake | Job::Stop => {}
         }
         Ok(())
+    }
+
+    /// Ends a peer that has shared nothing for long, if there are so many that others may need its place.
+    fn end_if_idle(&mut self, id: PeerId) -> Result<(), StoreError> {
+        let (shares, crowded) = (self.replicator.shares(id), self.peers.len() > CROWD);
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        peer.idle_ticks = if shares { 0 } else { peer.idle_ticks + 1 };
+        if !crowded || peer.idle_ticks < IDLE_TICKS_MAX {
+            return Ok(());
+        }
+        if let Some(peer) = self.peers.remove(&id) {
+            drop(peer.gone.send(ConnectionError::NothingShared));
+        }
+        self.replicator.disconnect(id)
     }
 
     /// Ends one peer for its own error; passes on an error of our store.
@@ -357,6 +380,10 @@ impl Engine {
     }
 }
 
+/// Connections above which one that shares nothing may lose its place: half of the most there may be.
+const CROWD: usize = 2048;
+/// Ticks for which it may share nothing: a minute.
+const IDLE_TICKS_MAX: u32 = 12;
 /// Jobs that may wait; most bring what was read at once, up to 512 KiB.
 const JOBS_MAX: usize = 64;
 /// Bytes of frames that may wait, whatever their sizes; at least one frame of the largest size fits.
@@ -375,3 +402,40 @@ const COMMIT_BYTES_MIN: usize = 2 << 20;
 const STAGED_BYTES_MAX: usize = 8 << 20;
 /// How long anything stays staged while more keeps coming.
 const STAGED_TIME_MAX: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use anypath_replicate::store::MemoryStore;
+    use anypath_wire::{PublicKey, Role};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_shares_nothing_loses_its_place_in_a_crowd_only() {
+        let (engine, thread) = EngineHandle::start(Replicator::new(Arc::new(MemoryStore::default()))).unwrap();
+        let mut connected = Vec::new();
+        for crowd in [CROWD, 1] {
+            for _ in 0..crowd {
+                let handshake = Handshake {
+                    role: Role::Responder,
+                    remote: PublicKey([7; 32]),
+                    hash: [3; 64],
+                    tx: [0; 32],
+                    rx: [0; 32],
+                };
+                let ((frames, outgoing), (gone, ended)) = (mpsc::unbounded_channel(), oneshot::channel());
+                let (id, peer) = oneshot::channel();
+                engine.send(Job::Connect { handshake, frames, gone, id }).await.unwrap();
+                connected.push((peer.await.unwrap(), outgoing, ended));
+            }
+            for _ in 0..IDLE_TICKS_MAX {
+                engine.send(Job::Tick(connected[0].0)).await.unwrap();
+            }
+            engine.read(|_| ()).await.unwrap();
+            let ended = connected[0].2.try_recv();
+            assert_eq!(matches!(ended, Ok(ConnectionError::NothingShared)), crowd == 1, "{ended:?}");
+        }
+        engine.send(Job::Stop).await.unwrap();
+        tokio::task::spawn_blocking(|| thread.join().unwrap().unwrap()).await.unwrap();
+    }
+}

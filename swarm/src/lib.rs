@@ -56,6 +56,7 @@ mod engine;
 mod event;
 mod keeper;
 mod node;
+mod unfinished;
 
 pub use connection::ConnectionError;
 pub use engine::{Begun, Stopped};

@@ -298,7 +298,8 @@ impl RemoteDrive {
         let ask = blocks.first().map(|first| (core, *first));
         if self.asked != ask {
             let wanted = runs(blocks);
-            self.waiter.call(move |replicator| wanted.into_iter().try_for_each(|run| replicator.want(core, run)))??;
+            self.waiter
+                .call(move |replicator| wanted.into_iter().try_for_each(|run| replicator.want_now(core, run)))??;
             self.asked = ask;
         }
         self.waiter.pause()?;

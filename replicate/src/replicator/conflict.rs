@@ -5,7 +5,7 @@
 
 use super::PeerId;
 use super::exchange::{Exchange, Head};
-use super::peer::Asked;
+use super::serving::Asked;
 use crate::core::VerifyError;
 use crate::messages::{Message, RequestMessage};
 use crate::store::StoreError;
@@ -48,7 +48,7 @@ impl Exchange {
             let Some(request) = self.whole_head(id) else { continue };
             let fork = self.core.fork();
             self.peer(id, |peer| {
-                peer.serving.push_back(Asked { id: WHOLE_HEAD, fork, request, cancelled: false });
+                peer.serving.push(Asked { id: WHOLE_HEAD, fork, urgent: true, request });
             });
             self.mark_ready(id);
         }

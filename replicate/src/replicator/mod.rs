@@ -14,6 +14,7 @@
 
 mod announce;
 mod answers;
+mod check;
 mod commit;
 mod conflict;
 mod connection;
@@ -21,21 +22,25 @@ mod event;
 mod exchange;
 mod extension;
 mod fetch;
+mod flights;
 mod heads;
 mod intake;
 mod lapse;
 mod peer;
+mod push;
 mod ranges;
 mod remote_blocks;
 mod reorg;
 mod seeks;
 mod serve;
+mod serving;
+mod swap;
 mod wants;
 mod window;
+mod wishes;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
@@ -48,8 +53,7 @@ pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::intake::Answers;
 pub use self::writer::Writer;
-use crate::SeekRequest;
-use crate::core::{AppendError, Core, Manifest, OpenError, Position};
+use crate::core::{AppendError, Core, Manifest, OpenError};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Store, StoreError};
@@ -201,58 +205,6 @@ impl Replicator {
         Ok(())
     }
 
-    /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
-    /// core as it grows.
-    pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
-        self.exchange_mut(id).want(blocks)?;
-        self.reach_out(id);
-        Ok(())
-    }
-
-    /// Asks all peers for the newest head of a core, now and whenever there is a newer one; for no blocks.
-    pub fn follow(&mut self, id: CoreId) -> Result<(), StoreError> {
-        self.exchange_mut(id).follow()?;
-        self.reach_out(id);
-        Ok(())
-    }
-
-    /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
-    /// for no blocks; [`Event::Sought`] has the answer then.
-    pub fn seek(&mut self, id: CoreId, seek: impl Into<SeekRequest>) -> Result<Position, StoreError> {
-        let seek = seek.into();
-        let position = self.core(id).position(seek)?;
-        if matches!(position, Position::Below { .. }) {
-            self.exchange_mut(id).seek(seek)?;
-            self.reach_out(id);
-        }
-        Ok(position)
-    }
-
-    /// Forgets blocks that are held here, and wants them no more; staged until the next commit. They stay part of the
-    /// core.
-    pub fn clear(&mut self, id: CoreId, blocks: Range<u64>) {
-        self.exchange_mut(id).clear(blocks);
-        self.staged.insert(id);
-    }
-
-    /// Asks for nothing more of a core; it is still served.
-    pub fn want_nothing(&mut self, id: CoreId) {
-        self.exchange_mut(id).want_nothing();
-        self.spread_ready(id);
-    }
-
-    /// Tells the application of extension messages of this name from now on; others are dropped.
-    pub fn hear(&mut self, id: CoreId, name: &str) {
-        self.exchange_mut(id).hear(name);
-    }
-
-    /// Sends an extension message to a peer; returns false if it does not share the core or does not read.
-    pub fn say(&mut self, id: CoreId, peer: PeerId, name: &str, message: Bytes) -> bool {
-        let said = self.exchange_mut(id).say(peer, name, message);
-        self.spread_ready(id);
-        said
-    }
-
     /// Returns what each peer that shares a core says of it.
     pub fn remotes(&self, id: CoreId) -> impl Iterator<Item = Remote> {
         self.exchanges[id.0 as usize].peers.iter().map(|(peer, state)| Remote {
@@ -263,6 +215,12 @@ impl Replicator {
             in_flight: state.window.len(),
             paused: state.synced && state.remote.uploading && !state.answers(),
         })
+    }
+
+    /// Returns whether a peer shares any core.
+    pub fn shares(&self, peer: PeerId) -> bool {
+        let shared = |core: CoreId| self.exchanges[core.0 as usize].peers.contains_key(&peer);
+        self.connections.get(&peer).is_some_and(|connection| connection.cores().any(shared))
     }
 
     /// Takes a connection whose handshake is done.
