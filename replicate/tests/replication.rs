@@ -362,7 +362,9 @@ fn a_core_with_two_histories_is_frozen_everywhere() {
     let mut link = Link::new(&mut second, &mut reader);
     link.settle(&mut second, &mut reader);
     honest.settle(&mut first, &mut reader);
-    assert!(link.events.contains(&Event::Conflict { peer: link.right, core: copy }), "{:?}", link.events);
+    let conflict = reader.conflict(copy).unwrap().clone();
+    assert_eq!(conflict.peer, Some(link.right));
+    assert!(link.events.contains(&Event::Conflict { core: copy, conflict }), "{:?}", link.events);
     assert!(reader.core(copy).is_frozen() && second.core(other).is_frozen() && !first.core(core).is_frozen());
     assert_same(&first, core, &reader, copy, 0..10);
     let reopened = Core::open(reader.store().clone(), reader.core(copy).discovery_key()).unwrap().unwrap();

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::PeerId;
 use super::announce::{Changes, Handed};
+use super::conflict::Conflict;
 use super::peer::{Asked, Peer};
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
@@ -45,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) told: Head,
     /// Its signature.
     pub(super) told_signature: Vec<u8>,
+    /// Why the core is frozen, once that is committed.
+    pub(super) conflict: Option<Conflict>,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -73,8 +76,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
-    /// A peer has proven that there are two histories; the core is frozen.
-    Conflict(PeerId),
+    /// There are two histories; the core is frozen.
+    Conflict(Conflict),
     /// A byte position that was looked for is found.
     Sought { bytes: u64, at: Position },
     /// A peer sent an extension message of a name that is listened for.
@@ -125,6 +128,7 @@ impl Exchange {
         let told = if core.is_staged() { Head::default() } else { Head::of(&core) };
         let told_signature = core.signature().to_vec();
         let taken = core.bitfield().clone();
+        let conflict = Conflict::of(&core, None);
         Self {
             core,
             goals: Ranges::default(),
@@ -138,6 +142,7 @@ impl Exchange {
             handed: None,
             told,
             told_signature,
+            conflict,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
@@ -146,7 +151,8 @@ impl Exchange {
 
     /// Returns whether anybody here wants blocks or news of this core.
     pub(super) fn downloading(&self) -> bool {
-        self.following || !self.goals.is_empty() || !self.seeks.is_empty()
+        let goals = self.following || !self.goals.is_empty() || !self.seeks.is_empty();
+        goals && !self.core.is_frozen()
     }
 
     /// Adds blocks to what is wanted; an end of `u64::MAX` follows the core as it grows.
