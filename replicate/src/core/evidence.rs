@@ -92,8 +92,8 @@ pub enum EvidenceError {
     /// It cannot be read to its end.
     #[error("this evidence is damaged: {0}")]
     Damaged(#[from] DecodeError),
-    /// There is more behind it.
-    #[error("this evidence is damaged: something follows it")]
+    /// There is more in it or behind it than it needs: what is the same evidence is the same bytes.
+    #[error("this evidence is damaged: it holds more than it needs")]
     Surplus,
     /// The manifest hashes to another key.
     #[error("the manifest in it does not belong to the key in it")]
@@ -167,14 +167,12 @@ impl Evidence {
             version => return Err(EvidenceError::Version(version)),
         }
         let flags = from.uint()?;
-        if flags > MANIFEST {
-            return Err(DecodeError::Unknown("flags").into());
-        }
         let key = PublicKey(from.fixed()?);
         let manifest = if flags & MANIFEST != 0 { Some(Manifest::decode(&mut from)?) } else { None };
         let fork = from.uint()?;
         let heads = [SignedHead::decode(&mut from)?, SignedHead::decode(&mut from)?];
-        if from.is_empty() { Ok(Self { key, manifest, fork, heads }) } else { Err(EvidenceError::Surplus) }
+        let evidence = Self { key, manifest, fork, heads };
+        if evidence.encode() == bytes { Ok(evidence) } else { Err(EvidenceError::Surplus) }
     }
 }
 
@@ -238,7 +236,7 @@ impl Core {
     /// signed. The owner of the core then freezes it.
     ///
     /// # Errors
-    /// If the proof does not stand by itself, or ours cannot be given.
+    /// If the proof does not stand by itself.
     pub fn conflicts(&self, proof: Proof) -> Result<Option<Evidence>, VerifyError> {
         let Some(authority) = self.authority() else { return Ok(None) };
         let Some(theirs) = proof.upgrade else { return Ok(None) };
@@ -248,17 +246,12 @@ impl Core {
         if proof.block.is_some() || proof.hash.is_some() || proof.seek.is_some() || theirs.start != 0 {
             return Err(VerifyError::InvalidProof);
         }
-        let upgrade = Some(UpgradeRequest { start: 0, length: theirs.length });
-        let ours = self.prove(&Request { upgrade, ..Request::default() }).map_err(|error| match error {
-            ProveError::Store(error) => VerifyError::Store(error),
-            ProveError::NotHeld | ProveError::Invalid => VerifyError::InvalidOperation,
-        })?;
-        let ours = ours.upgrade.ok_or(VerifyError::InvalidOperation)?;
+        let ours = self.signed_head(theirs.length)?;
         let mut evidence = Evidence {
             key: *self.key(),
             manifest: self.manifest().filter(|_| !self.is_compat()).cloned(),
             fork: self.fork(),
-            heads: [ours, theirs].map(SignedHead::new),
+            heads: [ours, SignedHead::new(theirs)],
         };
         let trimmed = evidence.heads.iter_mut().try_for_each(|head| head.trim(authority, proof.fork));
         match trimmed.and_then(|()| evidence.verify()) {
@@ -266,6 +259,16 @@ impl Core {
             Err(EvidenceError::Agreed | EvidenceError::Unsigned) => Ok(None),
             Err(EvidenceError::Signature) => Err(VerifyError::InvalidSignature),
             Err(_) => Err(VerifyError::InvalidProof),
+        }
+    }
+
+    /// Returns our head, taken apart at `length` blocks as far as the nodes for that are known here.
+    fn signed_head(&self, length: u64) -> Result<SignedHead, VerifyError> {
+        let upgrade = Some(UpgradeRequest { start: 0, length });
+        match self.prove(&Request { upgrade, ..Request::default() }) {
+            Ok(Proof { upgrade: Some(upgrade), .. }) => Ok(SignedHead::new(upgrade)),
+            Err(ProveError::Store(error)) => Err(error.into()),
+            _ => Ok(SignedHead { nodes: self.tree().roots.clone(), signature: self.signature().to_vec() }),
         }
     }
 }
