@@ -302,8 +302,7 @@ fn a_channel_closed_for_idleness_is_opened_again_when_it_is_needed() {
     let key = PublicKey([9; 32]);
     let mut reader = reader();
     let copy = reader.open(&key).unwrap();
-    let peer =
-        reader.connect(shaken(Role::Initiator));
+    let peer = reader.connect(shaken(Role::Initiator));
     let protocol = Protocol::new("hypercore/alpha", key.discovery_key().0).alias("hypercore");
     let mut theirs = Vec::new();
     let capability = messages::capability(&[3; 64], Role::Responder, &key);

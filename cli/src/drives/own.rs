@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::Waiter;
 use super::remote::RemoteDrive;
+use crate::conflict::Frozen;
 use crate::folder::drive::{BlobId, DriveSink, DriveSource, Entry, Kind, Read, Version};
 
 /// A writable drive.
@@ -42,6 +43,7 @@ impl OwnDrive {
         let (db, blobs, tail) = waiter.call(move |replicator| -> Result<_> {
             let db = replicator.open_writable(entries.manifest, entries.signer)?;
             let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
+            Frozen::check(replicator, [db, blobs])?;
             header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut replicator.writer(db))?;
             let core = replicator.core(blobs);
             Ok((db, blobs, Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new() }))
@@ -56,13 +58,23 @@ impl OwnDrive {
         self.key
     }
 
+    /// Fails if the drive is frozen.
+    ///
+    /// # Errors
+    /// As [`RemoteDrive::check`].
+    pub(crate) fn check(&self) -> Result<()> {
+        self.source.check()
+    }
+
     /// Hands the blocks collected so far to the node.
     fn flush_blocks(&mut self) -> Result<()> {
         let (blobs, blocks) = (self.blobs, std::mem::take(&mut self.tail.blocks));
         if blocks.is_empty() {
             return Ok(());
         }
-        self.source.waiter().call(move |replicator| replicator.append(blobs, &blocks))??;
+        let appended = self.source.waiter().call(move |replicator| replicator.append(blobs, &blocks))?;
+        self.source.check()?;
+        appended?;
         Ok(())
     }
 
@@ -75,8 +87,9 @@ impl OwnDrive {
         }
         let applied = self.source.waiter().call(move |replicator| {
             drive.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut replicator.writer(db), &edits)
-        })??;
-        match applied {
+        })?;
+        self.source.check()?;
+        match applied? {
             Need::Ready(_) => Ok(()),
             Need::Missing(blocks) => Err(anyhow!("the store lacks blocks of its own drive: {blocks:?}")),
         }

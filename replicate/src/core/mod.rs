@@ -41,8 +41,8 @@ use anypath_wire::{DiscoveryKey, KeyPair, PublicKey};
 pub use accept::Accepted;
 pub use bitfield::Bitfield;
 pub use encryption::Encryption;
-pub use evidence::{Claim, Contradiction, EVIDENCE_BYTES_MAX, Evidence, EvidenceError, SignedHead};
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
+pub use evidence::{Claim, Contradiction, EVIDENCE_BYTES_MAX, Evidence, EvidenceError, SignedHead};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
 pub use position::Position;
@@ -134,7 +134,8 @@ impl Core {
     /// If the store fails or its rows do not make sense.
     pub fn open(store: Arc<dyn Store>, discovery_key: &DiscoveryKey) -> Result<Option<Self>, OpenError> {
         let Some(info) = store.info(discovery_key)? else { return Ok(None) };
-        let Info { key, manifest, frozen, evidence } = Info::decode(&info).map_err(|_| OpenError::Row { row: "info" })?;
+        let Info { key, manifest, frozen, evidence } =
+            Info::decode(&info).map_err(|_| OpenError::Row { row: "info" })?;
         let head = match store.head(discovery_key)? {
             Some(row) => Head::decode(&row).map_err(|_| OpenError::Row { row: "head" })?,
             None => Head::default(),

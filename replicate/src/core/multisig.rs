@@ -176,12 +176,7 @@ impl Authority {
     }
 
     /// Returns the part with the nodes of its patch, and the tree that its signer signed, if those nodes are there.
-    fn patched<'a>(
-        &self,
-        part: Part,
-        tree: &'a Tree,
-        nodes: &BTreeMap<u64, Node>,
-    ) -> Option<(Part, Cow<'a, Tree>)> {
+    fn patched<'a>(&self, part: Part, tree: &'a Tree, nodes: &BTreeMap<u64, Node>) -> Option<(Part, Cow<'a, Tree>)> {
         if part.patch == 0 || !self.manifest.allow_patch {
             return Some((Part { patch: 0, ..part }, Cow::Borrowed(tree)));
         }

@@ -110,14 +110,11 @@ mod tests {
     #[test]
     fn rows_come_back() {
         let manifest = Manifest::single(Signer::new(PublicKey([7; 32])));
-        let head = |byte| SignedHead {
-            nodes: vec![Node { index: 0, size: 3, hash: [byte; 32] }],
-            signature: vec![byte; 64],
-        };
+        let head =
+            |byte| SignedHead { nodes: vec![Node { index: 0, size: 3, hash: [byte; 32] }], signature: vec![byte; 64] };
         let key = PublicKey([3; 32]);
         let evidence = Evidence { key, manifest: Some(manifest.clone()), fork: 2, heads: [head(1), head(2)] };
-        let infos =
-            [(None, true, None), (Some(manifest.clone()), false, None), (Some(manifest), true, Some(evidence))];
+        let infos = [(None, true, None), (Some(manifest.clone()), false, None), (Some(manifest), true, Some(evidence))];
         for (manifest, frozen, evidence) in infos {
             let info = Info { key, manifest, frozen, evidence };
             assert_eq!(Info::decode(&info.encode()), Ok(info));
