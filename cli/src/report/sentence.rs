@@ -37,9 +37,11 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
                 [] => "Nobody signed both.".to_owned(),
                 signers => format!("Signed both: {}.", places(signers)),
             };
+            let blocks =
+                if first == last { format!("in block {first}") } else { format!("among blocks {first} to {last}") };
             format!(
                 "Proven: two histories of hyper://{key}, fork {fork}, were signed that contradict each other:{}\n\
-                 They differ among blocks {first} to {last}. {both}",
+                 They differ {blocks}. {both}",
                 heads.collect::<String>()
             )
         }
@@ -66,7 +68,7 @@ fn count(files: u64) -> String {
 /// Names signers by their places in the manifest.
 fn places(signers: &[u64]) -> String {
     let places: Vec<_> = signers.iter().map(u64::to_string).collect();
-    format!("signer {}", places.join(", "))
+    format!("{} {}", if signers.len() == 1 { "signer" } else { "signers" }, places.join(", "))
 }
 
 fn short(key: &str) -> &str {
