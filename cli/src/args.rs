@@ -53,6 +53,8 @@ pub enum Command {
     Clone(Clone),
     /// Keep what links name and serve it to others, without writing files.
     Seed(Seed),
+    /// Check a file of evidence that somebody signed two histories, with nothing else.
+    Verify(Verify),
     /// Show it all on this machine: one process shares a folder, another clones it.
     Demo,
 }
@@ -136,6 +138,19 @@ pub struct Seed {
     pub network: Network,
 }
 
+/// Check a file of evidence that somebody signed two histories, with nothing else.
+///
+/// Whoever signs for a drive and shows different versions of it to different people, as one version, can be held to it:
+/// when `clone`, `seed` or `share` meets both, it keeps them in a file of its store. Exit code 0 if the file proves it, 1
+/// if it does not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct Verify {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// Where peers meet.
 #[derive(Debug, Default, clap::Args)]
 pub struct Network {
@@ -199,6 +214,10 @@ Examples:
 const SEED_EXAMPLES: &str = "\
 Example:
   anypath seed 'hyper://…?via=tcp://192.0.2.7:3282' --listen tcp://0.0.0.0:4000";
+
+const VERIFY_EXAMPLES: &str = "\
+Example:
+  anypath verify conflict-8stpjn….evidence";
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -50,6 +50,7 @@ module.exports = class Cores {
   async add (handle, core) {
     this.sessions.set(handle, core)
     const remote = (peer) => peer.remotePublicKey.toString('hex')
+    core.on('conflict', (length, fork) => this.emit('conflict', { core: handle, length, fork }))
     core.on('truncate', (length, fork) => this.emit('truncate', { core: handle, length, fork }))
     core.on('peer-add', (peer) => this.emit('peer-add', { core: handle, remote: remote(peer) }))
     core.on('peer-remove', (peer) => this.emit('peer-remove', { core: handle, remote: remote(peer) }))

@@ -5,6 +5,7 @@
 //      {"event": "peer-add", ...} lines whenever something happens by itself.
 
 const path = require('path')
+const { createHash } = require('crypto')
 const readline = require('readline')
 const Corestore = require('corestore')
 const Cores = require('./cores')
@@ -18,7 +19,8 @@ const folder = path.resolve(process.argv[2])
 const emit = (event, fields) => print({ event, ...fields })
 
 let opened = null // the corestore, made only when asked for, so that plain cores can be alone in the folder
-const store = () => (opened = opened || new Corestore(path.join(folder, 'store')))
+let keys = {} // where the store's keys come from, if not from chance
+const store = () => (opened = opened || new Corestore(path.join(folder, 'store'), keys))
 
 const cores = new Cores(folder, store, emit)
 const bees = new Bees(cores)
@@ -30,6 +32,8 @@ const verbs = {
   ...prefixed('core', cores.verbs()),
   ...prefixed('bee', bees.verbs()),
   ...prefixed('drive', drives.verbs()),
+  // {seed}: before anything else is asked for. All peers of one seed are the same writer.
+  seed: ({ seed }) => { keys = { primaryKey: createHash('sha256').update(seed).digest(), unsafe: true } },
   memory: () => process.memoryUsage(),
   close
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::conflict::verify;
 use crate::{Args, Command, Exit, Interrupt, Report, demo};
 
 /// Runs the command that was asked for.
@@ -21,6 +22,7 @@ pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<E
         Command::Share(share) => share::share(share, storage, report, interrupt),
         Command::Clone(clone) => clone::clone(clone, storage, report, interrupt),
         Command::Seed(seed) => seed::seed(seed, storage, report, interrupt),
+        Command::Verify(args) => verify(&args.file, report).map(|()| Exit::Done),
         Command::Demo => demo(report, interrupt),
     }
 }

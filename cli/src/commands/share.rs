@@ -55,6 +55,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     tell(&imported, false);
     if let Some(watch) = watch {
         while watch.wait(interrupt).is_ok() {
+            drive.check()?;
             let again = bring(&mut drive, &mut seen)?;
             if again.put + again.deleted > 0 {
                 tell(&again, true);
@@ -63,6 +64,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     }
     let mut waiter = session.waiter(Duration::MAX);
     while !interrupt.is_asked() {
+        drive.check()?;
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
     Err(Interrupted.into())

@@ -1,5 +1,6 @@
 //! A drive that somebody else writes: read by what is needed, verified, kept in the store.
 
+use std::iter;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 use super::reading::{Filled, State, check_some, fill, held, held_blindly, held_of_all, take};
 use super::refusal::{decrypting, encrypted, no_drive, not_kept_blindly};
 use super::{Reach, Waiter};
+use crate::conflict::Frozen;
 use crate::folder::drive::{DriveSource, Entry, Kind, Read, Version};
 
 /// A drive known by its key.
@@ -241,9 +243,20 @@ impl RemoteDrive {
         Ok(spoilt)
     }
 
+    /// Fails if the drive is frozen.
+    ///
+    /// # Errors
+    /// [`Frozen`]; or if the node has stopped.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.state().map(drop)
+    }
+
     fn state(&self) -> Result<State> {
-        let db = self.db;
-        self.waiter.read(move |replicator| State::of(replicator, db))
+        let (db, blobs) = (self.db, self.blobs);
+        let state = self.waiter.read(move |replicator| {
+            Frozen::check(replicator, iter::once(db).chain(blobs)).map(|()| State::of(replicator, db))
+        })?;
+        Ok(state?)
     }
 
     fn move_on(&mut self, version: Version) -> Result<()> {

@@ -15,6 +15,7 @@ mod bitfield;
 mod cache;
 mod encryption;
 mod error;
+mod evidence;
 pub mod flat_tree;
 mod manifest;
 mod multisig;
@@ -41,6 +42,7 @@ pub use accept::Accepted;
 pub use bitfield::Bitfield;
 pub use encryption::{DecryptError, Encryption};
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
+pub use evidence::{Claim, Contradiction, EVIDENCE_BYTES_MAX, Evidence, EvidenceError, SignedHead};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
 pub use position::Position;
@@ -66,6 +68,7 @@ pub struct Core {
     bitfield: Bitfield,
     user_data: BTreeMap<String, Vec<u8>>,
     frozen: bool,
+    evidence: Option<Arc<Evidence>>,
     staged: Staged,
     cache: RefCell<NodeCache>,
     changed: Rows,
@@ -126,6 +129,7 @@ impl Core {
             bitfield: Bitfield::default(),
             user_data: BTreeMap::new(),
             frozen: false,
+            evidence: None,
             staged: Staged::default(),
             cache: RefCell::default(),
             changed: Rows { info: true, ..Rows::default() },
@@ -139,7 +143,8 @@ impl Core {
     /// If the store fails or its rows do not make sense.
     pub fn open(store: Arc<dyn Store>, discovery_key: &DiscoveryKey) -> Result<Option<Self>, OpenError> {
         let Some(info) = store.info(discovery_key)? else { return Ok(None) };
-        let Info { key, manifest, frozen } = Info::decode(&info).map_err(|_| OpenError::Row { row: "info" })?;
+        let Info { key, manifest, frozen, evidence } =
+            Info::decode(&info).map_err(|_| OpenError::Row { row: "info" })?;
         let head = match store.head(discovery_key)? {
             Some(row) => Head::decode(&row).map_err(|_| OpenError::Row { row: "head" })?,
             None => Head::default(),
@@ -159,6 +164,7 @@ impl Core {
             bitfield,
             user_data: head.user_data,
             frozen,
+            evidence: evidence.map(Arc::new),
             changed: Rows::default(),
             ..Self::remote(store, key)
         }))
@@ -255,10 +261,19 @@ impl Core {
         self.frozen
     }
 
-    /// Takes nothing any more, for good.
-    pub fn freeze(&mut self) {
-        self.changed.info |= !self.frozen;
-        self.frozen = true;
+    /// Returns why the core is frozen; `None` if it is not, if the evidence was too long to be kept, or if an older
+    /// version froze it.
+    pub fn evidence(&self) -> Option<&Arc<Evidence>> {
+        self.evidence.as_ref()
+    }
+
+    /// Takes nothing any more, for good, and keeps the reason unless it is longer than [`EVIDENCE_BYTES_MAX`].
+    pub fn freeze(&mut self, evidence: Evidence) {
+        if !self.frozen {
+            self.frozen = true;
+            self.evidence = (evidence.encode().len() <= EVIDENCE_BYTES_MAX).then(|| Arc::new(evidence));
+            self.changed.info = true;
+        }
     }
 
     /// Returns what the owner stored under a name.
@@ -371,7 +386,12 @@ impl Core {
     }
 
     fn info(&self) -> Info {
-        Info { key: self.key, manifest: self.manifest().cloned(), frozen: self.frozen }
+        Info {
+            key: self.key,
+            manifest: self.manifest().cloned(),
+            frozen: self.frozen,
+            evidence: self.evidence.as_deref().cloned(),
+        }
     }
 
     fn prologue(&self) -> Option<&Prologue> {

@@ -96,6 +96,14 @@ impl Connection {
         Some(core)
     }
 
+    /// Closes a core's channel; what was sent before still arrives.
+    pub(super) fn close(&mut self, core: CoreId) {
+        if let Some(channel) = self.channels.get(&core).copied() {
+            self.mux.close(channel);
+            self.forget(channel);
+        }
+    }
+
     /// Says that a core has something to send.
     pub(super) fn mark_ready(&mut self, core: CoreId) {
         if self.channels.contains_key(&core) && self.queued.insert(core) {

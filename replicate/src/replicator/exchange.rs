@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::PeerId;
 use super::announce::{Changes, Handed};
+use super::conflict::Conflict;
 use super::flights::Flights;
 use super::peer::Peer;
 use super::ranges::Ranges;
@@ -58,6 +59,8 @@ pub(super) struct Exchange {
     pub(super) push_allowed: bool,
     /// Whether a power cut may still take back a head that was signed here; no peer has heard of it.
     pub(super) unsettled: bool,
+    /// Why the core is frozen, once that is committed.
+    pub(super) conflict: Option<Conflict>,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -86,8 +89,8 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
-    /// A peer has proven that there are two histories; the core is frozen.
-    Conflict(PeerId),
+    /// There are two histories; the core is frozen.
+    Conflict(Conflict),
     /// A byte position that was looked for is found.
     Sought { seek: SeekRequest, at: Position },
     /// A peer sent an extension message of a name that is listened for.
@@ -138,6 +141,7 @@ impl Exchange {
         let told = if core.is_staged() { Head::default() } else { Head::of(&core) };
         let told_signature = core.signature().to_vec();
         let taken = core.bitfield().clone();
+        let conflict = Conflict::of(&core, None);
         Self {
             core,
             goals: Ranges::default(),
@@ -156,6 +160,7 @@ impl Exchange {
             told_signature,
             push_allowed: false,
             unsettled: false,
+            conflict,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
@@ -164,7 +169,8 @@ impl Exchange {
 
     /// Returns whether anybody here wants blocks or news of this core.
     pub(super) fn downloading(&self) -> bool {
-        self.following || !self.goals.is_empty() || !self.seeks.is_empty()
+        let goals = self.following || !self.goals.is_empty() || !self.seeks.is_empty();
+        goals && !self.core.is_frozen()
     }
 
     /// Adds blocks to what is wanted; an end of `u64::MAX` follows the core as it grows.

@@ -18,8 +18,7 @@ impl Exchange {
 
     /// Asks a peer for as much as its window allows.
     pub(super) fn refill(&mut self, id: PeerId) -> Result<(), StoreError> {
-        let (downloading, frozen) = (self.downloading(), self.core.is_frozen());
-        if !downloading || frozen || !self.peers.get(&id).is_some_and(Peer::answers) {
+        if !self.downloading() || !self.peers.get(&id).is_some_and(Peer::answers) {
             return Ok(());
         }
         self.judge(id);

@@ -47,6 +47,7 @@ use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::conflict::Conflict;
 use self::connection::Connection;
 pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
@@ -336,11 +337,11 @@ impl Replicator {
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(()) };
         match (core, discovery_key) {
-            (Some(core), _) if !connection.has(core) => {
+            (Some(core), _) if !connection.has(core) && self.exchanges[core.0 as usize].conflict.is_none() => {
                 connection.open(core, self.exchanges[core.0 as usize].core.key())
             }
             (None, Some(discovery_key)) => connection.miss(protocol, discovery_key),
-            // No core's, or a second channel for the same core, which would wait for ever.
+            // No core's, or a frozen one's, or a second channel for the same core, which would wait for ever.
             _ => connection.mux.reject(protocol, id),
         }
         Ok(())
@@ -406,7 +407,7 @@ impl Replicator {
         let id = CoreId(self.exchanges.len() as u32);
         self.by_key.insert(*core.discovery_key(), id);
         for (peer, connection) in &mut self.connections {
-            if connection.make_up(id, core.key(), core.discovery_key()) {
+            if !core.is_frozen() && connection.make_up(id, core.key(), core.discovery_key()) {
                 self.ready.insert(*peer);
             }
         }
@@ -435,9 +436,11 @@ impl Replicator {
     /// Opens the core's channel to every peer, since there is something to ask for.
     fn reach_out(&mut self, id: CoreId) {
         let key = *self.core(id).key();
-        for (peer, connection) in &mut self.connections {
-            connection.open(id, &key);
-            self.ready.insert(*peer);
+        if self.conflict(id).is_none() {
+            for (peer, connection) in &mut self.connections {
+                connection.open(id, &key);
+                self.ready.insert(*peer);
+            }
         }
         self.spread_ready(id);
     }
@@ -460,8 +463,8 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
-            ExchangeEvent::Conflict(peer) => Event::Conflict { peer, core },
             ExchangeEvent::Sought { seek, at } => Event::Sought { core, seek, at },
+            ExchangeEvent::Conflict(conflict) => Event::Conflict { core, conflict },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod counting;
+mod heads;
 mod unasked;
 mod wrong;
 
