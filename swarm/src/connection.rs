@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::engine::{EngineHandle, Job, Stopped};
+use crate::engine::{EngineHandle, Job, PeerRoom, Stopped};
 
 /// Why a connection ended, or never became one.
 #[derive(Debug, Error)]
@@ -166,6 +166,7 @@ async fn read(
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
     let mut buffer = BytesMut::new();
+    let room = PeerRoom::new();
     loop {
         let mut messages: Vec<Bytes> = Vec::new();
         while let Some(frame) = frames.next_frame()? {
@@ -175,11 +176,12 @@ async fn read(
             }
         }
         if !messages.is_empty() {
-            engine.send_frames(peer, messages).await?;
+            engine.send_frames(peer, &room, messages).await?;
         }
         buffer.reserve(READ_BYTES);
         if reader.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
+            // What it said last is not lost because the application has not come to it.
+            return Ok(room.emptied().await?);
         }
         frames.push(buffer.split());
     }

@@ -49,13 +49,16 @@
 //! # }
 //! ```
 
+mod channels;
 mod committer;
 mod connection;
 mod engine;
 mod event;
 mod keeper;
 mod node;
+mod waiting;
 
+pub use channels::{ChannelError, Channels};
 pub use connection::ConnectionError;
 pub use engine::Stopped;
 pub use event::{Event, PeerInfo, Unreachable};

@@ -23,6 +23,7 @@ mod position;
 mod prove;
 mod reorg;
 mod rows;
+mod rule;
 mod staged;
 mod tree;
 mod verify;
@@ -45,12 +46,14 @@ pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
 pub use position::Position;
 pub use reorg::{Adopted, Reorg, Want};
+pub use rule::Rule;
 pub use tree::{Tree, leaf, parent, tree_hash};
 
 use crate::Node;
 use crate::store::{CoreChanges, Store, StoreError};
 use cache::NodeCache;
 use rows::{Head, Info};
+use rule::Gate;
 use staged::{Found, Staged};
 
 /// One hypercore, as far as it is known here.
@@ -65,6 +68,7 @@ pub struct Core {
     bitfield: Bitfield,
     user_data: BTreeMap<String, Vec<u8>>,
     frozen: bool,
+    gate: Gate,
     staged: Staged,
     cache: RefCell<NodeCache>,
     changed: Rows,
@@ -117,6 +121,7 @@ impl Core {
             bitfield: Bitfield::default(),
             user_data: BTreeMap::new(),
             frozen: false,
+            gate: Gate::default(),
             staged: Staged::default(),
             cache: RefCell::default(),
             changed: Rows { info: true, head: false },
@@ -308,6 +313,7 @@ impl Core {
     fn drop_from(&mut self, length: u64) {
         self.staged.truncate(length);
         self.bitfield.truncate(length);
+        self.gate.truncate(length);
         self.changed.head = true;
     }
 

@@ -50,6 +50,10 @@ impl Exchange {
                 peer.cursor = run.end.min(end);
                 continue;
             }
+            if self.core.is_refused(free) {
+                self.taken.set(free);
+                continue;
+            }
             let held = peer.blocks.next(free).filter(|held| *held < end);
             peer.cursor = held.unwrap_or(free);
             if held == Some(free) {

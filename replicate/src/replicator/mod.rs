@@ -14,6 +14,7 @@
 
 mod announce;
 mod answers;
+mod channels;
 mod commit;
 mod conflict;
 mod connection;
@@ -24,9 +25,11 @@ mod fetch;
 mod heads;
 mod lapse;
 mod peer;
+mod protocols;
 mod ranges;
 mod remote_blocks;
 mod reorg;
+mod rule;
 mod seeks;
 mod serve;
 mod wants;
@@ -41,10 +44,12 @@ use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::channels::{Channels, OpenChannelError, SpeakError};
 use self::connection::Connection;
 pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
+use self::protocols::Protocols;
 pub use self::writer::Writer;
 use crate::core::{AppendError, Core, Manifest, OpenError, Position};
 use crate::messages::Message;
@@ -95,6 +100,7 @@ pub struct Replicator {
     /// Peers for which there may be a frame.
     ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
+    protocols: Protocols,
     peers_seen: u64,
 }
 
@@ -110,6 +116,7 @@ impl Replicator {
             committing: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
+            protocols: Protocols::default(),
             peers_seen: 0,
         }
     }
@@ -277,7 +284,9 @@ impl Replicator {
     /// Forgets a connection; what it was asked for goes to other peers.
     pub fn disconnect(&mut self, peer: PeerId) -> Result<(), StoreError> {
         let Some(connection) = self.connections.remove(&peer) else { return Ok(()) };
-        connection.cores().try_for_each(|core| self.close(peer, core))
+        connection.cores().try_for_each(|core| self.close(peer, core))?;
+        self.end_own(peer, connection.own);
+        Ok(())
     }
 
     /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
@@ -300,12 +309,7 @@ impl Replicator {
             connection.mux.handle_frame(frame);
             self.ready.insert(peer);
         }
-        while let Some(event) =
-            self.connections.get_mut(&peer).map_or(Ok(None), |connection| connection.mux.poll_event())?
-        {
-            self.handle_event(peer, event)?;
-        }
-        Ok(())
+        self.resume(peer)
     }
 
     /// Appends the next frame for a peer to `out`, behind what is there already; returns whether there was one.
@@ -314,7 +318,9 @@ impl Replicator {
     /// As [`Replicator::handle_frame`].
     pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(false) };
-        while connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
+        // One message of a core's goes with each frame, however much the application sends on channels of its own.
+        let mut first = true;
+        while std::mem::take(&mut first) || connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
             let Some(core) = connection.next_ready() else { break };
             let exchange = &mut self.exchanges[core.0 as usize];
             let message = exchange.poll_message(peer)?;
@@ -508,6 +514,7 @@ impl Replicator {
             ExchangeEvent::Conflict(peer) => Event::Conflict { peer, core },
             ExchangeEvent::Sought { bytes, at } => Event::Sought { core, bytes, at },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
+            ExchangeEvent::RuleBroken { peer, index } => Event::RuleBroken { peer, core, index },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));
     }
