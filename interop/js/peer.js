@@ -11,6 +11,7 @@ const Cores = require('./cores')
 const Bees = require('./bees')
 const Drives = require('./drives')
 const Links = require('./links')
+const Channels = require('./channels')
 
 console.log = console.error // hypercore prints of conflicts; our lines alone go to stdout
 
@@ -24,12 +25,14 @@ const cores = new Cores(folder, store, emit)
 const bees = new Bees(cores)
 const drives = new Drives(cores, store)
 const links = new Links(cores, store, emit)
+const channels = new Channels(links, emit)
 
 const verbs = {
   ...links.verbs(),
   ...prefixed('core', cores.verbs()),
   ...prefixed('bee', bees.verbs()),
   ...prefixed('drive', drives.verbs()),
+  ...prefixed('channel', channels.verbs()),
   memory: () => process.memoryUsage(),
   close
 }

@@ -77,6 +77,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::mux::inbox::{Inbox, Item};
+pub(crate) use crate::mux::outbox::MESSAGE_BYTES_MAX;
 use crate::mux::outbox::Outbox;
 use crate::mux::pairing::{Answer, Pairing, Step};
 

@@ -1,6 +1,6 @@
 //! Protocols of the application's own, on the connections that carry cores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +9,9 @@ use thiserror::Error;
 use super::connection::Connection;
 use super::protocols::Protocols;
 use super::{FrameError, PeerId, Replicator};
-use crate::mux::{Channel, CloseReason, Event, HANDSHAKE_BYTES_MAX, NAME_BYTES_MAX, Protocol, SendError};
+use crate::mux::{
+    Channel, CloseReason, Event, HANDSHAKE_BYTES_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Protocol, SendError,
+};
 
 /// Why a protocol cannot be spoken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -74,6 +76,8 @@ impl Channels<'_> {
         if let Some(channel) = self.opened(protocol) {
             return Err(OpenChannelError::AlreadyOpen(channel));
         }
+        // What was sent on a channel before, and its close, come before this open.
+        while self.connection.send_own() {}
         let protocol = Protocol { aliases: self.protocols.aliases(name), ..protocol.clone() };
         let channel = self.connection.mux.open(&protocol, handshake);
         self.connection.own.insert(channel, name.clone(), protocol.id);
@@ -94,23 +98,49 @@ impl Channels<'_> {
 
     /// Sends a message; all that is sent before the next frame is made leaves together.
     pub fn send(&mut self, channel: Channel, kind: u64, body: Bytes) -> Result<(), SendError> {
+        let (bytes, bytes_max) = (body.len(), MESSAGE_BYTES_MAX - KIND_BYTES_MAX);
         if !self.connection.own.has(channel) {
             return Err(SendError::Closed);
         }
-        self.connection.mux.send_around(channel, kind, body, |_| (), |_| ())
+        if bytes > bytes_max {
+            return Err(SendError::TooLong { bytes, bytes_max });
+        }
+        self.connection.own.queue(Outgoing::Message { channel, kind, body });
+        Ok(())
     }
 
     /// Ends a channel; what was sent before still arrives. Closing twice is harmless.
     pub fn close(&mut self, channel: Channel) {
         if let Some(protocol) = self.connection.own.remove(channel) {
-            self.connection.mux.close(channel);
+            self.connection.own.queue(Outgoing::Close(channel));
             self.protocols.forget(&protocol, self.peer, channel);
         }
     }
 
     /// Returns how many bytes wait to be sent to this peer; who has much to send waits until they are few.
     pub fn queued_bytes(&self) -> usize {
-        self.connection.mux.queued_bytes()
+        self.connection.queued_bytes()
+    }
+}
+
+impl Connection {
+    /// Hands the mux the next of what the application sends; returns whether there was anything.
+    pub(super) fn send_own(&mut self) -> bool {
+        let Some(next) = self.own.outgoing.pop_front() else { return false };
+        self.own.outgoing_bytes -= next.bytes();
+        match next {
+            Outgoing::Message { channel, kind, body } => {
+                // The peer may have closed the channel meanwhile: then nobody is there to hear it.
+                let _ = self.mux.send_around(channel, kind, body, |_| (), |_| ());
+            }
+            Outgoing::Close(channel) => self.mux.close(channel),
+        }
+        true
+    }
+
+    /// Returns how many bytes wait to be sent that are no core's to withhold.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.mux.queued_bytes() + self.own.outgoing_bytes
     }
 }
 
@@ -119,9 +149,38 @@ impl Channels<'_> {
 pub(super) struct OwnChannels {
     by_channel: BTreeMap<Channel, (Arc<str>, Vec<u8>)>,
     by_id: BTreeMap<(Arc<str>, Vec<u8>), Channel>,
+    /// What the application sends, in order; frames are made of it and of what cores send by turns.
+    outgoing: VecDeque<Outgoing>,
+    outgoing_bytes: usize,
+    turn: bool,
+}
+
+#[derive(Debug)]
+enum Outgoing {
+    Message { channel: Channel, kind: u64, body: Bytes },
+    Close(Channel),
+}
+
+impl Outgoing {
+    /// Returns how much memory it takes, in bytes.
+    fn bytes(&self) -> usize {
+        let body = if let Self::Message { body, .. } = self { body.len() } else { 0 };
+        size_of::<Self>() + body
+    }
 }
 
 impl OwnChannels {
+    /// Returns whether the next frame is first of all for what the application sends.
+    pub(super) fn take_turn(&mut self) -> bool {
+        self.turn = !self.turn;
+        self.turn
+    }
+
+    fn queue(&mut self, next: Outgoing) {
+        self.outgoing_bytes += next.bytes();
+        self.outgoing.push_back(next);
+    }
+
     fn has(&self, channel: Channel) -> bool {
         self.by_channel.contains_key(&channel)
     }
@@ -242,3 +301,6 @@ impl Replicator {
         self.protocols.leave(peer);
     }
 }
+
+/// A message's number, encoded, at most, in bytes.
+const KIND_BYTES_MAX: usize = 9;

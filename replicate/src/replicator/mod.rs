@@ -9,6 +9,10 @@
 //!                                           └────► poll_frame    what the peers are told
 //! ```
 //!
+//! Protocols of the application's own go over the same connections ([`Replicator::speak`]): what peers do on their
+//! channels waits in [`Replicator::poll_channel`], and [`Replicator::channels`] is where to answer. Of a peer that says
+//! more than is taken no more is read: [`Replicator::wants_pause`] tells the driver, [`Replicator::resume`] goes on.
+//!
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
@@ -318,10 +322,17 @@ impl Replicator {
     /// As [`Replicator::handle_frame`].
     pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(false) };
-        // One message of a core's goes with each frame, however much the application sends on channels of its own.
-        let mut first = true;
-        while std::mem::take(&mut first) || connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
-            let Some(core) = connection.next_ready() else { break };
+        let own_turn = connection.own.take_turn();
+        while connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
+            if own_turn && connection.send_own() {
+                continue;
+            }
+            let Some(core) = connection.next_ready() else {
+                if connection.send_own() {
+                    continue;
+                }
+                break;
+            };
             let exchange = &mut self.exchanges[core.0 as usize];
             let message = exchange.poll_message(peer)?;
             if let Some(message) = &message {
@@ -347,7 +358,7 @@ impl Replicator {
 
     /// Returns whether [`Replicator::poll_frame`] has something for the peer.
     pub fn has_frame(&self, peer: PeerId) -> bool {
-        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.mux.queued_bytes() > 0)
+        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.queued_bytes() > 0)
     }
 
     /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
