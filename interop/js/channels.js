@@ -1,7 +1,8 @@
 // Protomux channels of the driver's own, on the connections that carry cores.
 //
-// Events: offered {conn, protocol, id}, opened {channel, conn, protocol, id, handshake}, closed {channel, opened},
-// message {channel, kind, bytes, sha256}. Handshakes and ids are text; a channel's number counts over all connections.
+// Events: offered {conn, protocol, tag}, opened {channel, conn, protocol, tag, handshake}, closed {channel, opened},
+// message {channel, kind, bytes, sha256}. A tag is the channel's id and text, as handshakes are; a channel's number
+// counts over all connections.
 
 const { createHash } = require('crypto')
 const Protomux = require('protomux')
@@ -41,20 +42,21 @@ module.exports = class Channels {
 
   answer (conn, mux, protocol, handshake) {
     mux.pair({ protocol }, (id) => {
-      this.emit('offered', { conn, protocol, id: text(id) })
-      if (handshake !== undefined) this.open({ conn, protocol, id: text(id), handshake })
+      const tag = id ? id.toString() : ''
+      this.emit('offered', { conn, protocol, tag })
+      if (handshake !== undefined) this.open({ conn, protocol, tag, handshake })
     })
   }
 
-  // {conn, protocol, aliases?, id, handshake, messages?} -> {channel}, or null if there is one already. `messages`, as
+  // {conn, protocol, aliases?, tag?, handshake, messages?} -> {channel}, or null if there is one already. `messages`, as
   // those of send, go out at once.
-  open ({ conn, protocol, aliases = [], id = '', handshake, messages = [] }) {
+  open ({ conn, protocol, aliases = [], tag = '', handshake, messages = [] }) {
     const channel = this.muxes.get(conn).createChannel({
       protocol,
       aliases,
-      id: id ? Buffer.from(id) : null,
+      id: tag ? Buffer.from(tag) : null,
       handshake: c.raw.string,
-      onopen: (theirs) => this.emit('opened', { channel: number, conn, protocol, id, handshake: theirs }),
+      onopen: (theirs) => this.emit('opened', { channel: number, conn, protocol, tag, handshake: theirs }),
       onclose: () => this.emit('closed', { channel: number, opened: channel.opened })
     })
     if (channel === null) return null
@@ -77,8 +79,4 @@ module.exports = class Channels {
     for (const { kind, seed, size } of messages) channel.messages[kind].send(content(seed, 0, size))
     if (messages.length > 1) channel.uncork()
   }
-}
-
-function text (id) {
-  return id ? id.toString() : ''
 }

@@ -95,7 +95,7 @@ impl Stage {
     async fn we_open_first(&mut self) -> Result<()> {
         let channel = self.channels.open(self.peer, "a", "from rust").await?;
         self.channels.send_all(self.peer, channel, vec![(0, body(1, 10)), (2, body(2, 0))]).await?;
-        self.js.wait_event("offered", &json!({ "protocol": "test", "id": "a" }))?;
+        self.js.wait_event("offered", &json!({ "protocol": "test", "tag": "a" }))?;
         let theirs = self.js_opened("a", "from rust")?;
         self.js_hears(theirs, 0, 1, 10)?;
         self.js_hears(theirs, 2, 2, 0)?;
@@ -107,7 +107,7 @@ impl Stage {
 
     async fn they_open_first(&mut self) -> Result<()> {
         let messages = json!([{ "kind": 1, "seed": 3, "size": 10 }, { "kind": 0, "seed": 4, "size": 20_000 }]);
-        let open = json!({ "protocol": "test", "id": "b", "handshake": "js asks" });
+        let open = json!({ "protocol": "test", "tag": "b", "handshake": "js asks" });
         let theirs = self.js_opens(open, messages)?;
         self.hears(&Event::Offered { protocol: "test".into(), id: "b".into() }).await?;
         let channel = self.channels.open(self.peer, "b", "rust answers").await?;
@@ -120,7 +120,7 @@ impl Stage {
 
     /// Neither has seen the other's open; and an alias is as good as the name.
     async fn both_open_at_once(&mut self) -> Result<()> {
-        let open = json!({ "protocol": "other name", "aliases": ["test"], "id": "both", "handshake": "js" });
+        let open = json!({ "protocol": "other name", "aliases": ["test"], "tag": "both", "handshake": "js" });
         self.js_opens(open, json!([]))?;
         let channel = self.channels.open(self.peer, "both", "rust").await?;
         self.js_opened("both", "rust")?;
@@ -167,7 +167,7 @@ impl Stage {
         let unspoken = self.js_opens(json!({ "protocol": "unspoken", "handshake": "" }), json!([]))?;
         self.js.wait_event("closed", &json!({ "channel": unspoken, "opened": false }))?;
         let messages = json!([{ "kind": 0, "seed": 1, "size": 100_000 }]);
-        let unwanted = json!({ "protocol": "test", "id": "unwanted", "handshake": "" });
+        let unwanted = json!({ "protocol": "test", "tag": "unwanted", "handshake": "" });
         let unwanted = self.js_opens(unwanted, messages)?;
         self.hears(&Event::Offered { protocol: "test".into(), id: "unwanted".into() }).await?;
         self.channels.reject(self.peer, "test".into(), "unwanted".into()).await?;
@@ -237,7 +237,7 @@ impl Stage {
     }
 
     fn js_opened(&mut self, id: &str, handshake: &str) -> Result<u64> {
-        let opened = self.js.wait_event("opened", &json!({ "id": id }))?;
+        let opened = self.js.wait_event("opened", &json!({ "tag": id }))?;
         ensure!(opened["handshake"] == handshake, "{opened}");
         opened["channel"].as_u64().context("no channel")
     }

@@ -206,7 +206,8 @@ async fn write(
         writer.write_all(&frame).await?;
         idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
         if !keep_alive {
-            engine.send(Job::Written(peer, frame)).await?;
+            // An engine that has ended wants no buffer back, but what it has handed out is still written.
+            drop(engine.send(Job::Written(peer, frame)).await);
         }
     }
 }
