@@ -138,7 +138,7 @@ impl Connection {
         true
     }
 
-    /// Returns how many bytes wait to be sent that are no core's to withhold.
+    /// Returns how many bytes wait to be sent, those not counted that cores have yet to make.
     pub(super) fn queued_bytes(&self) -> usize {
         self.mux.queued_bytes() + self.own.outgoing_bytes
     }
