@@ -12,6 +12,7 @@ const Cores = require('./cores')
 const Bees = require('./bees')
 const Drives = require('./drives')
 const Links = require('./links')
+const Channels = require('./channels')
 
 console.log = console.error // hypercore prints of conflicts; our lines alone go to stdout
 
@@ -26,12 +27,14 @@ const cores = new Cores(folder, store, emit)
 const bees = new Bees(cores)
 const drives = new Drives(cores, store)
 const links = new Links(cores, store, emit)
+const channels = new Channels(links, emit)
 
 const verbs = {
   ...links.verbs(),
   ...prefixed('core', cores.verbs()),
   ...prefixed('bee', bees.verbs()),
   ...prefixed('drive', drives.verbs()),
+  ...prefixed('channel', channels.verbs()),
   // {seed}: before anything else is asked for. All peers of one seed are the same writer.
   seed: ({ seed }) => { keys = { primaryKey: createHash('sha256').update(seed).digest(), unsafe: true } },
   memory: () => process.memoryUsage(),

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::buffers::{BUFFER_BYTES, Buffers};
-use crate::engine::{EngineHandle, Job, Stopped};
+use crate::engine::{EngineHandle, Job, PeerRoom, Stopped};
 
 /// Why a connection ended, or never became one.
 #[derive(Debug, Error)]
@@ -173,6 +173,7 @@ async fn read(
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
     let (mut room, mut unfinished) = (Room::default(), engine.unfinished.part());
+    let own = PeerRoom::new();
     loop {
         let mut messages: Vec<Bytes> = Vec::new();
         while let Some(frame) = frames.next_frame()? {
@@ -182,7 +183,7 @@ async fn read(
             }
         }
         if !messages.is_empty() {
-            engine.send_frames(peer, messages).await?;
+            engine.send_frames(peer, &own, messages).await?;
         }
         unfinished.set(frames.pending_bytes());
         room.make(&mut frames, &engine.buffers);
@@ -191,7 +192,8 @@ async fn read(
             () = unfinished.given_up() => return Err(ConnectionError::Unfinished),
         };
         if read == 0 {
-            return Ok(());
+            // What it said last is not lost because the application has not come to it.
+            return Ok(own.emptied().await?);
         }
         room.is_busy = read >= BUSY_READ_BYTES;
     }
@@ -251,7 +253,8 @@ async fn write(
         }
         write_all(writer, &frames).await?;
         idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
-        engine.send(Job::Written(peer, std::mem::take(&mut frames))).await?;
+        // An engine that has ended wants no buffers back, but what it has handed out is still written.
+        drop(engine.send(Job::Written(peer, std::mem::take(&mut frames))).await);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::committer::Committer;
 use crate::connection::ConnectionError;
 use crate::event::Event;
 use crate::unfinished::Unfinished;
+use crate::waiting::{ChannelJob, Waiting};
 
 /// The engine has ended: the node was shut down, or its store failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -40,10 +41,12 @@ pub(crate) enum Job {
         gone: oneshot::Sender<ConnectionError>,
         id: oneshot::Sender<PeerId>,
     },
-    /// Decrypted frames have arrived.
-    Frames(PeerId, Vec<Bytes>, OwnedSemaphorePermit),
     /// Frames were written, in the order in which they were handed out, or a keep-alive; their buffers come back.
     Written(PeerId, Vec<Vec<u8>>),
+    /// Decrypted frames have arrived; they take room among all that wait, and among those of their peer.
+    Frames(PeerId, Vec<Bytes>, OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Something about channels of the application's own.
+    Channels(ChannelJob),
     /// Some seconds have passed on a connection.
     Tick(PeerId),
     /// A connection has ended.
@@ -60,7 +63,7 @@ pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 /// The way to the engine; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct EngineHandle {
-    jobs: mpsc::Sender<Job>,
+    pub(crate) jobs: mpsc::Sender<Job>,
     /// Room for frames that wait, in KiB.
     room: Arc<Semaphore>,
     /// What connections read into.
@@ -84,6 +87,7 @@ impl EngineHandle {
             committing: None,
             replies: Vec::new(),
             staged_since: None,
+            waiting: Waiting::default(),
             events: events.clone(),
         };
         let thread = thread::Builder::new().name("anypath-engine".into()).spawn(move || engine.run(queue))?;
@@ -96,12 +100,12 @@ impl EngineHandle {
         self.jobs.send(job).await.map_err(|_| Stopped::new())
     }
 
-    /// Hands in frames that have arrived; waits while too many wait already.
-    pub(crate) async fn send_frames(&self, peer: PeerId, frames: Vec<Bytes>) -> Result<(), Stopped> {
+    /// Hands in frames that have arrived; waits while too many wait already, of all peers or (`own`) of this one.
+    pub(crate) async fn send_frames(&self, peer: PeerId, own: &PeerRoom, frames: Vec<Bytes>) -> Result<(), Stopped> {
         let bytes: usize = frames.iter().map(Bytes::len).sum();
-        let needed = (bytes.min(JOBS_BYTES_MAX) >> 10) as u32 + 1;
-        let room = self.room.clone().acquire_many_owned(needed.min((JOBS_BYTES_MAX >> 10) as u32)).await;
-        self.send(Job::Frames(peer, frames, room.map_err(|_| Stopped::new())?)).await
+        let own = own.take(bytes).await?;
+        let room = take_room(&self.room, bytes, JOBS_BYTES_MAX).await?;
+        self.send(Job::Frames(peer, frames, room, own)).await
     }
 
     /// Runs `f` on the engine and returns what it returned.
@@ -150,6 +154,31 @@ impl<R> Begun<R> {
     }
 }
 
+/// Room for frames of one peer that were handed in and that its mux has not read, in KiB.
+#[derive(Clone)]
+pub(crate) struct PeerRoom(Arc<Semaphore>);
+
+impl PeerRoom {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(PEER_BYTES_MAX >> 10)))
+    }
+
+    /// Takes room for some bytes, or all there is for more.
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Stopped> {
+        take_room(&self.0, bytes, PEER_BYTES_MAX).await
+    }
+
+    /// Waits until all that was handed in has been read.
+    pub(crate) async fn emptied(&self) -> Result<(), Stopped> {
+        self.take(PEER_BYTES_MAX).await.map(drop)
+    }
+}
+
+async fn take_room(room: &Arc<Semaphore>, bytes: usize, bytes_max: usize) -> Result<OwnedSemaphorePermit, Stopped> {
+    let needed = ((bytes >> 10) + 1).min(bytes_max >> 10) as u32;
+    room.clone().acquire_many_owned(needed).await.map_err(|_| Stopped::new())
+}
+
 impl Stopped {
     pub(crate) fn new() -> Self {
         Self { reason: "it was shut down, or its store failed (see the log)".to_owned() }
@@ -167,6 +196,7 @@ struct Engine {
     /// The replies to calls since then.
     replies: Vec<Reply>,
     staged_since: Option<Instant>,
+    waiting: Waiting,
     events: broadcast::Sender<Event>,
 }
 
@@ -180,6 +210,8 @@ struct Peer {
     spare: Vec<Vec<u8>>,
     /// For how many ticks it has shared nothing.
     idle_ticks: u32,
+    /// Room that is not given back, so that nothing more is read, before the application has taken what is there.
+    held: Vec<OwnedSemaphorePermit>,
 }
 
 impl Peer {
@@ -243,17 +275,23 @@ impl Engine {
             Job::Read(read) => read(&self.replicator),
             Job::Connect { handshake, frames, gone, id } => {
                 let peer = self.replicator.connect(handshake);
-                self.peers
-                    .insert(peer, Peer { frames, gone, unwritten: VecDeque::new(), spare: Vec::new(), idle_ticks: 0 });
+                let (unwritten, spare, held) = (VecDeque::new(), Vec::new(), Vec::new());
+                self.peers.insert(peer, Peer { frames, gone, unwritten, spare, idle_ticks: 0, held });
                 if id.send(peer).is_err() {
                     self.disconnect(peer)?;
                 }
             }
-            Job::Frames(peer, frames, _room) => {
+            Job::Frames(peer, frames, _room, own) => {
                 if let Err(error) = self.replicator.handle_frames(peer, frames) {
                     return self.fail(peer, error);
                 }
+                if self.replicator.wants_pause(peer)
+                    && let Some(peer) = self.peers.get_mut(&peer)
+                {
+                    peer.held.push(own);
+                }
             }
+            Job::Channels(job) => self.unblocked.extend(self.waiting.handle(job, &mut self.replicator)),
             Job::Written(id, frames) => {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     frames.into_iter().for_each(|frame| peer.take_back(frame));
@@ -290,6 +328,7 @@ impl Engine {
             replicator::FrameError::Store(error) => return Err(error),
             error => error,
         };
+        self.waiting.forget(peer);
         if let Some(peer) = self.peers.remove(&peer) {
             drop(peer.gone.send(ConnectionError::Replication(error)));
         }
@@ -297,6 +336,7 @@ impl Engine {
     }
 
     fn disconnect(&mut self, peer: PeerId) -> Result<(), StoreError> {
+        self.waiting.forget(peer);
         self.peers.remove(&peer);
         self.replicator.disconnect(peer)
     }
@@ -312,6 +352,7 @@ impl Engine {
                 ready.append(&mut self.replicator.take_ready());
             }
         }
+        self.waiting.tell(&mut self.replicator);
         while let Some(event) = self.replicator.poll_event() {
             drop(self.events.send(Event::Core(event)));
         }
@@ -320,7 +361,12 @@ impl Engine {
 
     fn hand_frames(&mut self, id: PeerId) -> Result<(), replicator::FrameError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        self.replicator.resume(id)?;
+        if !self.replicator.wants_pause(id) {
+            peer.held.clear();
+        }
         while peer.has_room() {
+            self.waiting.send(id, &mut self.replicator);
             let mut frame = peer.spare.pop().unwrap_or_default();
             frame.resize(Sealer::ROOM_BYTES, 0);
             if !self.replicator.poll_frame(id, &mut frame)? {
@@ -388,6 +434,8 @@ const IDLE_TICKS_MAX: u32 = 12;
 const JOBS_MAX: usize = 64;
 /// Bytes of frames that may wait, whatever their sizes; at least one frame of the largest size fits.
 const JOBS_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one peer's frames that may wait, for the engine or for the application to take in what came before.
+const PEER_BYTES_MAX: usize = 4 << 20;
 /// Events a subscriber may be behind before it misses some and has to look for itself.
 const EVENTS_MAX: usize = 4096;
 /// Frames handed to a connection and not yet written: enough to keep a socket busy, few enough to stay fair.

@@ -16,6 +16,8 @@ use crate::{Node, Proof, Request};
 pub struct Accepted {
     /// The block that is held now and was not before.
     pub block: Option<u64>,
+    /// The block that the application's rule refuses and had not refused before.
+    pub refused: Option<u64>,
     /// The length before.
     pub length_before: u64,
     /// The length now.
@@ -60,12 +62,17 @@ impl Core {
         };
         let (length_before, manifest) = (self.length(), authority.is_some());
         self.stage(authority, nodes, grown);
-        let gained = proof.block.filter(|block| self.bitfield.set(block.index));
+        let (welcome, unwelcome) = match proof.block {
+            Some(block) if self.gate.accepts(block.index, &block.value) => (Some(block), None),
+            block => (None, block),
+        };
+        let refused = unwelcome.map(|block| block.index).filter(|index| self.gate.refuse(*index));
+        let gained = welcome.filter(|block| self.bitfield.set(block.index));
         let block = gained.as_ref().map(|block| block.index);
         if let Some(gained) = gained {
             self.staged.put_block(gained.index, gained.value);
         }
-        Ok(Accepted { block, length_before, length: self.length(), manifest })
+        Ok(Accepted { block, refused, length_before, length: self.length(), manifest })
     }
 
     /// Checks the signature of a longer tree, and returns the authority if it was not known before.

@@ -13,7 +13,7 @@ impl Core {
     /// The blocks of the manifest's prologue need no signer; they come in one call.
     ///
     /// # Errors
-    /// If the core cannot be written or would grow too large; then nothing is appended.
+    /// If the core cannot be written, its rule refuses a block or it would grow too large; then nothing is appended.
     pub fn append(&mut self, blocks: &[Bytes]) -> Result<u64, AppendError> {
         if blocks.is_empty() && self.writable() {
             return Ok(self.length());
@@ -54,6 +54,9 @@ impl Core {
         for block in blocks {
             if block.len() > BLOCK_BYTES_MAX {
                 return Err(AppendError::BlockTooLarge { bytes: block.len(), bytes_max: BLOCK_BYTES_MAX });
+            }
+            if !self.gate.accepts(tree.length, block) {
+                return Err(AppendError::Refused { index: tree.length });
             }
             tree.append(block, &mut nodes).map_err(|_| AppendError::TooLarge)?;
             if let Some(prologue) = prologue

@@ -24,6 +24,7 @@ mod position;
 mod prove;
 mod reorg;
 mod rows;
+mod rule;
 mod staged;
 mod tree;
 mod verify;
@@ -47,6 +48,7 @@ pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
 pub use position::Position;
 pub use reorg::{Adopted, Reorg, Want};
+pub use rule::Rule;
 pub(crate) use tree::leaf_hashes;
 pub use tree::{Tree, leaf, parent, tree_hash};
 
@@ -54,6 +56,7 @@ use crate::Node;
 use crate::store::{CoreChanges, Store, StoreError};
 use cache::NodeCache;
 use rows::{Head, Info};
+use rule::Gate;
 use staged::{Found, Staged};
 
 /// One hypercore, as far as it is known here.
@@ -69,6 +72,7 @@ pub struct Core {
     user_data: BTreeMap<String, Vec<u8>>,
     frozen: bool,
     evidence: Option<Arc<Evidence>>,
+    gate: Gate,
     staged: Staged,
     cache: RefCell<NodeCache>,
     changed: Rows,
@@ -130,6 +134,7 @@ impl Core {
             user_data: BTreeMap::new(),
             frozen: false,
             evidence: None,
+            gate: Gate::default(),
             staged: Staged::default(),
             cache: RefCell::default(),
             changed: Rows { info: true, ..Rows::default() },
@@ -332,6 +337,7 @@ impl Core {
     fn drop_from(&mut self, length: u64) {
         self.staged.truncate(length);
         self.bitfield.truncate(length);
+        self.gate.truncate(length);
         self.changed.head = true;
     }
 

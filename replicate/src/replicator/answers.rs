@@ -135,6 +135,7 @@ impl Exchange {
                 if let Some(index) = accepted.block {
                     self.gain(index);
                 }
+                self.events.extend(accepted.refused.map(|index| ExchangeEvent::RuleBroken { peer: id, index }));
                 Ok(true)
             }
             Err(VerifyError::Store(error)) => Err(error.into()),
@@ -164,7 +165,7 @@ impl Exchange {
 
     /// Returns whether what was asked for is here now: a proof of something else is true, but no answer.
     fn is_satisfied(&self, request: &Request) -> bool {
-        let block = request.block.is_none_or(|block| self.core.has(block.index));
+        let block = request.block.is_none_or(|block| self.core.has(block.index) || self.core.is_refused(block.index));
         block && request.upgrade.is_none_or(|upgrade| self.core.length() > upgrade.start)
     }
 

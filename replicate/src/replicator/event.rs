@@ -87,6 +87,16 @@ pub enum Event {
         /// What it says.
         message: Bytes,
     },
+    /// The writer of a core signed a block that the application's rule refuses, and this peer passed it on. The block
+    /// stays missing, and nobody is asked for it again; told once for a block.
+    RuleBroken {
+        /// The peer, which is not to blame: it may know nothing of the rule.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+        /// The block's index.
+        index: u64,
+    },
     /// A peer sent data of this core that does not verify; it is asked for nothing more of it.
     Refused {
         /// The peer.

@@ -95,6 +95,8 @@ pub(super) enum ExchangeEvent {
     Sought { seek: SeekRequest, at: Position },
     /// A peer sent an extension message of a name that is listened for.
     Extension { peer: PeerId, name: Bytes, message: Bytes },
+    /// A peer sent a block that is the writer's and that the application's rule refuses.
+    RuleBroken { peer: PeerId, index: u64 },
     /// A peer sent data that does not verify and is asked nothing more about this core.
     Refused(PeerId, Misbehaviour),
 }

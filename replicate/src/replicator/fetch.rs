@@ -61,6 +61,10 @@ impl Exchange {
                 *cursor = run.end.min(end);
                 continue;
             }
+            if self.core.is_refused(free) {
+                self.taken.set(free);
+                continue;
+            }
             let held = peer.blocks.next(free).filter(|held| *held < end);
             *cursor = held.unwrap_or(free);
             if held == Some(free) {

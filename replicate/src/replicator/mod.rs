@@ -9,11 +9,16 @@
 //!                                           └────► poll_frame    what the peers are told
 //! ```
 //!
+//! Protocols of the application's own go over the same connections ([`Replicator::speak`]): what peers do on their
+//! channels waits in [`Replicator::poll_channel`], and [`Replicator::channels`] is where to answer. Of a peer that says
+//! more than is taken no more is read: [`Replicator::wants_pause`] tells the driver, [`Replicator::resume`] goes on.
+//!
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
 mod announce;
 mod answers;
+mod channels;
 mod check;
 mod commit;
 mod conflict;
@@ -27,10 +32,12 @@ mod heads;
 mod intake;
 mod lapse;
 mod peer;
+mod protocols;
 mod push;
 mod ranges;
 mod remote_blocks;
 mod reorg;
+mod rule;
 mod seeks;
 mod serve;
 mod serving;
@@ -47,12 +54,14 @@ use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::channels::{Channels, OpenChannelError, SpeakError};
 pub use self::conflict::Conflict;
 use self::connection::Connection;
 pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::intake::Answers;
+use self::protocols::Protocols;
 pub use self::writer::Writer;
 use crate::core::{AppendError, Core, Manifest, OpenError};
 use crate::messages::Message;
@@ -103,6 +112,7 @@ pub struct Replicator {
     /// Peers for which there may be a frame.
     ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
+    protocols: Protocols,
     peers_seen: u64,
 }
 
@@ -118,6 +128,7 @@ impl Replicator {
             committing: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
+            protocols: Protocols::default(),
             peers_seen: 0,
         }
     }
@@ -240,7 +251,9 @@ impl Replicator {
     /// Forgets a connection; what it was asked for goes to other peers.
     pub fn disconnect(&mut self, peer: PeerId) -> Result<(), StoreError> {
         let Some(connection) = self.connections.remove(&peer) else { return Ok(()) };
-        connection.cores().try_for_each(|core| self.close(peer, core))
+        connection.cores().try_for_each(|core| self.close(peer, core))?;
+        self.end_own(peer, connection.own);
+        Ok(())
     }
 
     /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
@@ -261,8 +274,17 @@ impl Replicator {
     /// As [`Replicator::handle_frames`].
     pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(false) };
+        let own_turn = connection.own.take_turn();
         while connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
-            let Some(core) = connection.next_ready() else { break };
+            if own_turn && connection.send_own() {
+                continue;
+            }
+            let Some(core) = connection.next_ready() else {
+                if connection.send_own() {
+                    continue;
+                }
+                break;
+            };
             let exchange = &mut self.exchanges[core.0 as usize];
             let message = exchange.poll_message(peer)?;
             if let Some(message) = &message {
@@ -288,7 +310,7 @@ impl Replicator {
 
     /// Returns whether [`Replicator::poll_frame`] has something for the peer.
     pub fn has_frame(&self, peer: PeerId) -> bool {
-        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.mux.queued_bytes() > 0)
+        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.queued_bytes() > 0)
     }
 
     /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
@@ -466,6 +488,7 @@ impl Replicator {
             ExchangeEvent::Sought { seek, at } => Event::Sought { core, seek, at },
             ExchangeEvent::Conflict(conflict) => Event::Conflict { core, conflict },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
+            ExchangeEvent::RuleBroken { peer, index } => Event::RuleBroken { peer, core, index },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));
     }
