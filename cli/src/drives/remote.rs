@@ -12,7 +12,8 @@ use anypath_wire::PublicKey;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::reading::{Filled, State, fill, held, held_of_all, take};
+use super::ahead::Ahead;
+use super::reading::{Filled, State, fill, held, held_of_all, read_ahead, take};
 use super::{Reach, Waiter};
 use crate::Failure;
 use crate::folder::drive::{DriveSource, Entry, Kind, Read, Version};
@@ -26,6 +27,7 @@ pub(crate) struct RemoteDrive {
     walk: Option<Walk>,
     /// What was asked for last, by its first block.
     asked: Option<(CoreId, u64)>,
+    ahead: Ahead,
 }
 
 /// A walk over the entries, and the name it stands behind.
@@ -72,7 +74,15 @@ impl RemoteDrive {
             replicator.want(db, 0..1)?;
             Ok(db)
         })??;
-        Ok(Self { waiter, db, blobs: None, version: Version::default(), walk: None, asked: None })
+        Ok(Self {
+            waiter,
+            db,
+            blobs: None,
+            version: Version::default(),
+            walk: None,
+            asked: None,
+            ahead: Ahead::default(),
+        })
     }
 
     /// Wraps a drive of our own, all of which is in the store.
@@ -81,7 +91,8 @@ impl RemoteDrive {
     /// If the node has stopped.
     pub(super) fn own(waiter: Waiter, db: CoreId, blobs: CoreId) -> Result<Self> {
         let version = Version::default();
-        let mut drive = Self { waiter, db, blobs: Some(blobs), version, walk: None, asked: None };
+        let mut drive =
+            Self { waiter, db, blobs: Some(blobs), version, walk: None, asked: None, ahead: Ahead::default() };
         drive.renew()?;
         Ok(drive)
     }
@@ -200,6 +211,7 @@ impl RemoteDrive {
     fn move_on(&mut self, version: Version) -> Result<()> {
         self.version = version;
         (self.walk, self.asked) = (None, None);
+        self.ahead.expect(&[]);
         if self.blobs.is_none() {
             self.blobs = Some(self.open_blobs()?);
         }
@@ -291,23 +303,31 @@ impl DriveSource for RemoteDrive {
         self.waiter.read(move |replicator| wanted.iter().map(|blob| held(replicator, blobs, blob)).collect())
     }
 
+    fn expect(&mut self, next: &[BlobId]) {
+        self.ahead.expect(next);
+    }
+
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
+        let mut hand_on = |blocks: &[Bytes]| blocks.iter().try_for_each(&mut *take).is_continue();
+        if let Some(blocks) = self.ahead.take(blob) {
+            return Ok(if hand_on(&blocks) { Read::Whole } else { Read::Stopped });
+        }
         let blobs = self.contents()?;
         let mut reader = BlobReader::new(*blob);
         loop {
-            let (back, outcome) = self.waiter.read(move |replicator| {
+            let wanted = self.ahead.wanted();
+            let (back, outcome, ahead) = self.waiter.read(move |replicator| {
                 let outcome = fill(&mut reader, replicator, blobs);
-                (reader, outcome)
+                let last = matches!(outcome, Ok(Filled::Rest(_)));
+                (reader, outcome, if last { read_ahead(&wanted, replicator, blobs) } else { Vec::new() })
             })?;
             reader = back;
+            self.ahead.keep(ahead);
             match outcome {
-                Ok(Filled::Blocks(blocks)) => {
-                    if blocks.iter().try_for_each(&mut *take).is_break() {
-                        return Ok(Read::Stopped);
-                    }
-                }
+                Ok(Filled::Blocks(blocks)) if hand_on(&blocks) => {}
+                Ok(Filled::Rest(blocks)) if hand_on(&blocks) => return Ok(Read::Whole),
+                Ok(Filled::Blocks(_) | Filled::Rest(_)) => return Ok(Read::Stopped),
                 Ok(Filled::Missing(blocks)) => self.fetch(blobs, blocks)?,
-                Ok(Filled::End) => return Ok(Read::Whole),
                 Ok(Filled::Never) => return Ok(Read::Damaged),
                 Err(BlobError::Blocks(error)) => return Err(anyhow!(error)),
                 Err(error) => {
