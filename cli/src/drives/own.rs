@@ -144,6 +144,10 @@ impl DriveSource for OwnDrive {
         self.source.held(blobs)
     }
 
+    fn expect(&mut self, next: &[BlobId]) {
+        self.source.expect(next);
+    }
+
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
         self.source.read(blob, take)
     }
