@@ -5,6 +5,9 @@
 //! pictures. A report can be written again from its raw figures (`--render`), and one section of it measured again
 //! (`--only`, `--out`).
 
+pub mod idle;
+pub mod import;
+
 mod figures;
 mod machine;
 mod page;

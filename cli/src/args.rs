@@ -14,9 +14,9 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Keep the program's own data here [default: one folder for each shared or cloned one, in the platform's data folder].
-    #[arg(long, global = true, value_name = "DIR")]
-    pub store: Option<PathBuf>,
+    /// Where the program's own data is, and how safe.
+    #[command(flatten)]
+    pub storage: Storage,
 
     /// Write one JSON object a line to standard output for each event.
     #[arg(long, global = true)]
@@ -25,6 +25,18 @@ pub struct Args {
     /// Log what happens inside to standard error; twice for more.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Where the program's own data is, and how safe.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Storage {
+    /// Keep the program's own data here [default: one folder for each shared or cloned one, in the platform's data folder].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// Wait for the disk at each step, so that a power cut costs nothing that was told; slower.
+    #[arg(long, global = true)]
+    pub durable: bool,
 }
 
 /// What to do.
@@ -89,6 +101,10 @@ pub struct Clone {
     #[arg(long)]
     pub force: bool,
 
+    /// Trust no size and no time: read every file here again, hash every block kept, name and mend what differs.
+    #[arg(long)]
+    pub verify: bool,
+
     /// Give up after so long without a peer that has the data.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub timeout: Duration,
@@ -141,7 +157,8 @@ const CLONE_EXAMPLES: &str = "\
 Examples:
   anypath clone 'hyper://…?via=tcp://192.0.2.7:3282' photos      fetch a folder
   anypath clone KEY photos --via tcp://192.0.2.7:3282            the same, address given apart
-  anypath clone LINK photos --live                               fetch it and follow changes";
+  anypath clone LINK photos --live                               fetch it and follow changes
+  anypath clone LINK photos --verify                             read all of it again, mend what differs";
 
 const SEED_EXAMPLES: &str = "\
 Example:
@@ -209,8 +226,10 @@ mod tests {
         assert_eq!((args.json, args.verbose, clone.live), (true, 2, true));
         assert_eq!(clone.timeout, Duration::from_millis(500));
         assert_eq!(clone.link.via.len(), 1);
-        let words = ["anypath", "--store", "s", "share", "--watch", "--listen", "tcp://0.0.0.0:1-9", "--no-hints"];
+        assert!(!args.storage.durable);
+        let words =
+            ["anypath", "--store", "s", "share", "--durable", "--watch", "--listen", "tcp://0.0.0.0:1-9", "--no-hints"];
         let args = Args::try_parse_from(words).unwrap();
-        assert_eq!(args.store, Some("s".into()));
+        assert_eq!((args.storage.store, args.storage.durable), (Some("s".into()), true));
     }
 }

@@ -3,7 +3,7 @@
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -27,15 +27,18 @@ pub struct Interrupted;
 
 impl Interrupt {
     /// Listens for SIGINT, SIGTERM and SIGHUP (Ctrl-C and closing the window on Windows); the second one ends the
-    /// process at once, with exit code 130.
+    /// process at once, with exit code 130. One that follows at once is taken for the same: a terminal that is closed
+    /// sends two.
     ///
     /// # Errors
     /// If the process listens already.
     pub fn listen() -> Result<Self, ctrlc::Error> {
         let interrupt = Self::default();
         let asked = interrupt.clone();
+        let mut first = None;
         ctrlc::set_handler(move || {
-            if asked.is_asked() {
+            let first: Instant = *first.get_or_insert_with(Instant::now);
+            if asked.is_asked() && first.elapsed() > SAME_WITHIN {
                 process::exit(Exit::Interrupted.code().into());
             }
             asked.ask();
@@ -70,3 +73,6 @@ impl Interrupt {
         self.is_asked()
     }
 }
+
+/// Within how long signals are one: the shell and the system each tell of a closed terminal.
+const SAME_WITHIN: Duration = Duration::from_millis(500);

@@ -1,10 +1,12 @@
 //! The secrets of a store: 32 bytes from which its drives' keys derive, and 32 that are this node's own.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+
+use crate::lasting;
 
 /// The seeds that lie in a store, made when they are first asked for.
 ///
@@ -29,7 +31,9 @@ impl Keys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; 64];
                 getrandom::fill(&mut bytes).with_context(cannot)?;
-                write_private(path, &bytes).with_context(cannot)?;
+                // A drive whose link was passed on must not lose its seed.
+                lasting::replace(path, |out| out.write_all(&bytes)).with_context(cannot)?;
+                lasting::sync_way(path);
                 Self::from_bytes(&bytes, path)
             }
             Err(error) => Err(error).with_context(cannot),
@@ -43,23 +47,6 @@ impl Keys {
             _ => bail!("the keys in {} are damaged: {} bytes instead of 64", path.display(), bytes.len()),
         }
     }
-}
-
-/// Writes a whole file in one step that only its owner can read, and lets it reach the disk.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file: File = options.open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(fresh, path)
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ mod drives;
 mod exit;
 mod interrupt;
 mod keys;
+mod lasting;
 mod place;
 mod report;
 mod watch;
 
-pub use args::{Args, Command, LISTEN_DEFAULT};
+pub use args::{Args, Command, LISTEN_DEFAULT, Storage};
 pub use commands::run;
 pub use demo::demo;
 pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};

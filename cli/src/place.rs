@@ -64,6 +64,23 @@ impl Place {
         self.0.join("keys")
     }
 
+    /// Fails if the seeds are gone from a store that was in use: new ones would quietly make other drives of its folders.
+    ///
+    /// # Errors
+    /// Then, with what can be done about it.
+    pub(crate) fn check_keys(&self) -> Result<(), Failure> {
+        if self.keys().exists() || !self.cores().exists() {
+            return Ok(());
+        }
+        let (keys, store) = (self.keys(), self.0.display());
+        let message = format!(
+            "the seeds of this store are gone ({}), and with them the right to change its drives: put the file back, \
+            or remove {store} to begin anew, with new links",
+            keys.display()
+        );
+        Err(Failure::new("keys_gone", message))
+    }
+
     /// Returns where share remembers what it saw of a folder.
     pub fn seen(&self, folder: &Path) -> PathBuf {
         self.0.join("folders").join(short_hash(folder) + ".seen")
@@ -133,6 +150,18 @@ mod tests {
         assert_eq!(names[0].1, names[1].1);
         assert_eq!(readable_tail(Path::new("/x/ä ö/..\n")), ".._");
         assert_eq!(readable_tail(Path::new("/")), "");
+    }
+
+    #[test]
+    fn seeds_that_are_gone_are_not_replaced_in_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::for_folder(Some(dir.path()), Path::new("/x")).unwrap();
+        place.check_keys().unwrap();
+        crate::Keys::open(&place.keys()).unwrap();
+        fs::create_dir(place.cores()).unwrap();
+        place.check_keys().unwrap();
+        fs::remove_file(place.keys()).unwrap();
+        assert_eq!(place.check_keys().unwrap_err().code, "keys_gone");
     }
 
     #[cfg(unix)]

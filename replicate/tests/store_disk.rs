@@ -383,6 +383,16 @@ fn a_database_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_store_whose_making_was_cut_short_is_made_anew() {
+    // As a kill between the first bytes of the database and its last leaves it: redb would refuse it for ever.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rows.redb"), vec![0; 10_000]).unwrap();
+    let store = DiskStore::open(folder.path(), Config::default()).unwrap();
+    store.commit(batch(0)).unwrap();
+    assert_eq!(check(&store), Some(0));
+}
+
+#[test]
 fn flipped_bits_never_panic() {
     let folder = filled(40);
     let copy = tempfile::tempdir().unwrap();

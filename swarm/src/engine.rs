@@ -114,8 +114,8 @@ impl EngineHandle {
         self.jobs.is_closed()
     }
 
-    /// Runs `f` on the engine and returns what it returned, once it is committed.
-    pub(crate) async fn call<R, F>(&self, f: F) -> Result<R, Stopped>
+    /// Hands in `f` to run on the engine, behind all handed in before; what it returned is told once it is committed.
+    pub(crate) async fn begin<R, F>(&self, f: F) -> Result<Begun<R>, Stopped>
     where
         R: Send + 'static,
         F: FnOnce(&mut Replicator) -> R + Send + 'static,
@@ -126,7 +126,21 @@ impl EngineHandle {
             Box::new(move || drop(sender.send(outcome)))
         };
         self.send(Job::Call(Box::new(call))).await?;
-        receiver.await.map_err(|_| Stopped::new())
+        Ok(Begun(receiver))
+    }
+}
+
+/// Work that was handed in and is not committed yet.
+#[derive(Debug)]
+pub struct Begun<R>(oneshot::Receiver<R>);
+
+impl<R> Begun<R> {
+    /// Returns what the work returned, once everything it staged is committed.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn committed(self) -> Result<R, Stopped> {
+        self.0.await.map_err(|_| Stopped::new())
     }
 }
 

@@ -57,6 +57,6 @@ mod keeper;
 mod node;
 
 pub use connection::ConnectionError;
-pub use engine::Stopped;
+pub use engine::{Begun, Stopped};
 pub use event::{Event, PeerInfo, Unreachable};
 pub use node::{Config, Node};

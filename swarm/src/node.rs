@@ -12,7 +12,7 @@ use anypath_wire::{Address, KeyPair, ListenAt, PublicKey};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
-use crate::engine::{EngineHandle, Job, Stopped};
+use crate::engine::{Begun, EngineHandle, Job, Stopped};
 use crate::event::Event;
 use crate::keeper::{self, Cut};
 
@@ -107,7 +107,19 @@ impl Node {
         R: Send + 'static,
         F: FnOnce(&mut Replicator) -> R + Send + 'static,
     {
-        self.shared.engine.call(f).await
+        self.begin(f).await?.committed().await
+    }
+
+    /// The same without waiting for the commit; whatever is begun or called later comes behind it.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn begin<R, F>(&self, f: F) -> Result<Begun<R>, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Replicator) -> R + Send + 'static,
+    {
+        self.shared.engine.begin(f).await
     }
 
     /// Runs `f`, which only looks, and returns what it returned at once; it may see what is not committed yet.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use anypath_wire::PublicKey;
 
 use super::session::{Session, place_for};
-use crate::args::Clone;
+use crate::args::{Clone, Storage};
 use crate::drives::{RemoteDrive, VersionGone};
 use crate::folder::drive::DriveSource;
 use crate::folder::{Restored, Target, Written, restore};
@@ -19,12 +19,12 @@ use crate::{Event, Exit, Failure, Interrupt, Place, Report};
 ///
 /// # Errors
 /// If the folder is somebody else's, nobody has the drive, the store or the disk fails, or on interruption.
-pub(super) fn clone(args: &Clone, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) fn clone(args: &Clone, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(args.link.key.to_string()));
     let fresh = !folder.exists();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("cannot open the folder {}", folder.display()))?;
-    let outcome = clone_into(args, &folder, store, report, interrupt);
+    let outcome = clone_into(args, &folder, storage, report, interrupt);
     if fresh && outcome.is_err() {
         // Without anything in it, the folder was of no use; with something in it, this fails.
         drop(fs::remove_dir(&folder));
@@ -35,14 +35,16 @@ pub(super) fn clone(args: &Clone, store: Option<&Path>, report: &Arc<Report>, in
 fn clone_into(
     args: &Clone,
     folder: &Path,
-    store: Option<&Path>,
+    storage: &Storage,
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> Result<Exit> {
-    let place = place_for(store, folder)?;
+    let place = place_for(storage, folder)?;
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
+    target.durable = storage.durable;
     check_target(args, &target, &place, folder)?;
-    Session::open(place, report, interrupt)?.run(|session| fetch(args, folder, &mut target, session, report, interrupt))
+    Session::open(place, storage, report, interrupt)?
+        .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
 /// Refuses a folder with contents that no clone of this drive made, and one in which a drive could overwrite the store.
@@ -83,11 +85,16 @@ fn fetch(
     session.listen(&args.network.listen, report)?;
     let mut drive = RemoteDrive::open(session.waiter(args.timeout), key)?;
     let vias = session.connect(args.network.via.iter().chain(&args.link.via));
-    let mut started = Instant::now();
+    let (mut started, mut verified) = (Instant::now(), false);
     drive.latest(&session.reach, vias)?;
     loop {
         let mut written = Written::open(&session.place.written(folder), folder, &key, drive.version().fork)
             .context("cannot open the record of what was cloned")?;
+        if args.verify && !verified {
+            drive.recheck()?;
+            written.distrust();
+            verified = true;
+        }
         let restored = match restore(target, &mut drive, &mut written, args.force, report, interrupt) {
             Err(error) if error.is::<VersionGone>() => {
                 drive.next_version()?;

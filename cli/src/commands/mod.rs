@@ -16,11 +16,11 @@ use crate::{Args, Command, Exit, Interrupt, Report, demo};
 /// # Errors
 /// Whatever keeps it from being done; [`crate::Failure::of`] finds the sentence and the exit code.
 pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
-    let store = args.store.as_deref();
+    let storage = &args.storage;
     match &args.command {
-        Command::Share(share) => share::share(share, store, report, interrupt),
-        Command::Clone(clone) => clone::clone(clone, store, report, interrupt),
-        Command::Seed(seed) => seed::seed(seed, store, report, interrupt),
+        Command::Share(share) => share::share(share, storage, report, interrupt),
+        Command::Clone(clone) => clone::clone(clone, storage, report, interrupt),
+        Command::Seed(seed) => seed::seed(seed, storage, report, interrupt),
         Command::Demo => demo(report, interrupt),
     }
 }

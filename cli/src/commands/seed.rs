@@ -1,6 +1,5 @@
 //! `anypath seed`: keeps whole drives and serves them, without writing files.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use anypath_wire::PublicKey;
 
 use super::session::Session;
 use super::share::listen_at;
-use crate::args::Seed;
+use crate::args::{Seed, Storage};
 use crate::drives::{Kept, RemoteDrive};
 use crate::folder::drive::Version;
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
@@ -18,12 +17,12 @@ use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
 ///
 /// # Errors
 /// If the store cannot be opened or a place to listen not be had.
-pub(super) fn seed(args: &Seed, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let mut keys: Vec<PublicKey> = args.links.iter().map(|link| link.key).collect();
     keys.sort_unstable();
     keys.dedup();
-    let place = Place::for_drives(store, &keys)?;
-    Session::open(place, report, interrupt)?.run(|session| keep(args, &keys, session, report, interrupt))
+    let place = Place::for_drives(storage.store.as_deref(), &keys)?;
+    Session::open(place, storage, report, interrupt)?.run(|session| keep(args, &keys, session, report, interrupt))
 }
 
 fn keep(args: &Seed, keys: &[PublicKey], session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {

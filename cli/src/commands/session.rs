@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::PrimaryKey;
-use anypath_replicate::store::{Config as StoreConfig, DiskStore};
+use anypath_replicate::store::{Config as StoreConfig, DiskStore, Durability};
 use anypath_swarm::{Config, Event as NodeEvent, Node};
 use anypath_transports::{Tcp, Transport};
 use anypath_wire::{Address, KeyPair, ListenAt};
@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::drives::{Reach, Waiter};
-use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report};
+use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report, Storage};
 
 /// A running node over a store.
 pub(super) struct Session {
@@ -37,9 +37,11 @@ impl Session {
     ///
     /// # Errors
     /// If the store is in use, damaged or cannot be made.
-    pub(super) fn open(place: Place, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) fn open(place: Place, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
+        place.check_keys()?;
         let keys = Keys::open(&place.keys())?;
-        let store = DiskStore::open(place.cores(), StoreConfig::default())?;
+        let durability = if storage.durable { Durability::Full } else { Durability::Relaxed };
+        let store = DiskStore::open(place.cores(), StoreConfig { durability, ..StoreConfig::default() })?;
         let runtime = Runtime::new().context("cannot start threads")?;
         let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
         let identity = KeyPair::from_seed(&keys.node);
@@ -121,9 +123,9 @@ impl Session {
 ///
 /// # Errors
 /// If the folder's path cannot be resolved.
-pub(super) fn place_for(store: Option<&Path>, folder: &Path) -> Result<Place> {
+pub(super) fn place_for(storage: &Storage, folder: &Path) -> Result<Place> {
     let path = folder.canonicalize().with_context(|| format!("cannot open the folder {}", folder.display()))?;
-    Place::for_folder(store, &path)
+    Place::for_folder(storage.store.as_deref(), &path)
 }
 
 fn tell(event: &NodeEvent, reach: &Reach, report: &Report) {

@@ -10,7 +10,7 @@ use anypath_transports::Tcp;
 use anypath_wire::{Address, Link, ListenAt};
 
 use super::session::{Session, place_for};
-use crate::args::Share;
+use crate::args::{Share, Storage};
 use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
@@ -20,15 +20,15 @@ use crate::{Event, Exit, Failure, Interrupt, Interrupted, LISTEN_DEFAULT, Place,
 ///
 /// # Errors
 /// If the folder cannot be read, the store not be opened, or a place to listen not be had.
-pub(super) fn share(args: &Share, store: Option<&Path>, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+pub(super) fn share(args: &Share, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let folder = folder(&args.folder)?;
-    let place = place_for(store, &folder)?;
+    let place = place_for(storage, &folder)?;
     if Place::is_at(&folder) || folder.starts_with(place.path()) {
         let message =
             format!("cannot share {}: it is a store, with the seeds that make drives yours", folder.display());
         return Err(Failure::new("folder", message).into());
     }
-    Session::open(place, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
+    Session::open(place, storage, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {

@@ -1,5 +1,6 @@
 //! A drive of our own: what is appended goes to the node by the megabyte, entries follow the contents they point to.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,9 @@ use anyhow::{Result, anyhow, bail};
 use anypath_replicate::bee::Need;
 use anypath_replicate::corestore::Named;
 use anypath_replicate::drive::{BlobWriter, Drive, Edit, Entry as DriveEntry};
-use anypath_replicate::replicator::CoreId;
+use anypath_replicate::replicator::{CoreId, Replicator};
 use anypath_replicate::{AppendBlocks, Blocks};
+use anypath_swarm::Begun;
 use anypath_wire::PublicKey;
 use bytes::Bytes;
 
@@ -27,6 +29,8 @@ pub(crate) struct OwnDrive {
     tail: Tail,
     writer: BlobWriter,
     edits: Vec<Edit>,
+    /// What the node was handed and has not committed yet, oldest first.
+    begun: VecDeque<Begun<Result<()>>>,
     drive: Arc<Mutex<Drive>>,
 }
 
@@ -44,11 +48,15 @@ impl OwnDrive {
             let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
             header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut replicator.writer(db))?;
             let core = replicator.core(blobs);
-            Ok((db, blobs, Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new() }))
+            Ok((
+                db,
+                blobs,
+                Tail { length: core.length(), byte_length: core.byte_length(), blocks: Vec::new(), pending_bytes: 0 },
+            ))
         })??;
         let writer = BlobWriter::new(&tail);
         let source = RemoteDrive::own(waiter, db, blobs)?;
-        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), drive })
+        Ok(Self { key, source, db, blobs, tail, writer, edits: Vec::new(), begun: VecDeque::new(), drive })
     }
 
     /// Returns the drive's key.
@@ -56,14 +64,27 @@ impl OwnDrive {
         self.key
     }
 
+    /// Hands work to the node, which commits it while more is collected here.
+    fn begin(&mut self, work: impl FnOnce(&mut Replicator) -> Result<()> + Send + 'static) -> Result<()> {
+        if self.begun.len() >= BEGUN_MAX {
+            self.settle_first()?;
+        }
+        self.begun.push_back(self.source.waiter().begin(work)?);
+        Ok(())
+    }
+
+    fn settle_first(&mut self) -> Result<()> {
+        self.begun.pop_front().map_or(Ok(()), |begun| self.source.waiter().committed(begun)?)
+    }
+
     /// Hands the blocks collected so far to the node.
     fn flush_blocks(&mut self) -> Result<()> {
         let (blobs, blocks) = (self.blobs, std::mem::take(&mut self.tail.blocks));
+        self.tail.pending_bytes = 0;
         if blocks.is_empty() {
             return Ok(());
         }
-        self.source.waiter().call(move |replicator| replicator.append(blobs, &blocks))??;
-        Ok(())
+        self.begin(move |replicator| Ok(replicator.append(blobs, &blocks).map(drop)?))
     }
 
     fn flush_edits(&mut self) -> Result<()> {
@@ -73,13 +94,13 @@ impl OwnDrive {
         if edits.is_empty() {
             return Ok(());
         }
-        let applied = self.source.waiter().call(move |replicator| {
-            drive.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut replicator.writer(db), &edits)
-        })??;
-        match applied {
-            Need::Ready(_) => Ok(()),
-            Need::Missing(blocks) => Err(anyhow!("the store lacks blocks of its own drive: {blocks:?}")),
-        }
+        self.begin(move |replicator| {
+            let mut drive = drive.lock().unwrap_or_else(PoisonError::into_inner);
+            match drive.apply(&mut replicator.writer(db), &edits)? {
+                Need::Ready(_) => Ok(()),
+                Need::Missing(blocks) => Err(anyhow!("the store lacks blocks of its own drive: {blocks:?}")),
+            }
+        })
     }
 
     fn edit(&mut self, edit: Edit) -> Result<()> {
@@ -113,8 +134,7 @@ impl DriveSource for OwnDrive {
 impl DriveSink for OwnDrive {
     fn append(&mut self, bytes: Bytes) -> Result<()> {
         self.writer.write(&mut self.tail, bytes)?;
-        let pending: usize = self.tail.blocks.iter().map(Bytes::len).sum();
-        if pending >= PENDING_BYTES { self.flush_blocks() } else { Ok(()) }
+        if self.tail.pending_bytes >= PENDING_BYTES { self.flush_blocks() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<BlobId> {
@@ -139,8 +159,15 @@ impl DriveSink for OwnDrive {
         self.edit(Edit::Delete { path: name.to_owned() })
     }
 
+    fn flush(&mut self) -> Result<()> {
+        self.flush_edits()
+    }
+
     fn commit(&mut self) -> Result<()> {
         self.flush_edits()?;
+        while !self.begun.is_empty() {
+            self.settle_first()?;
+        }
         self.source.renew()
     }
 }
@@ -150,6 +177,8 @@ struct Tail {
     length: u64,
     byte_length: u64,
     blocks: Vec<Bytes>,
+    /// Bytes of these blocks.
+    pending_bytes: usize,
 }
 
 impl Blocks for Tail {
@@ -171,7 +200,9 @@ impl AppendBlocks for Tail {
 
     fn append(&mut self, blocks: &[Bytes]) -> Result<u64, Infallible> {
         self.length += blocks.len() as u64;
-        self.byte_length += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
+        let bytes: usize = blocks.iter().map(Bytes::len).sum();
+        self.byte_length += bytes as u64;
+        self.pending_bytes += bytes;
         self.blocks.extend_from_slice(blocks);
         Ok(self.length)
     }
@@ -179,5 +210,7 @@ impl AppendBlocks for Tail {
 
 /// Contents collected before they are handed to the node, in bytes.
 const PENDING_BYTES: usize = 4 << 20;
+/// Parcels of that which may be on their way: one is collected here, one hashed, one committed.
+const BEGUN_MAX: usize = 3;
 /// Entries collected before they are written.
 const EDITS_MAX: usize = 512;

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use anypath_replicate::bee::Need;
+use anypath_replicate::core::leaf;
 use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
 use anypath_replicate::replicator::{CoreId, Replicator};
+use anypath_replicate::store::StoreError;
 use bytes::Bytes;
 
 use crate::folder::drive::{Entry, Kind, Version};
@@ -90,6 +92,31 @@ pub(super) fn take(
     Ok((taken, Vec::new()))
 }
 
+/// What came of hashing some blocks again.
+pub(super) struct Checked {
+    /// Where to go on.
+    pub(super) end: u64,
+    /// Blocks that are not what the tree says.
+    pub(super) spoilt: Vec<u64>,
+}
+
+/// Hashes up to [`AHEAD_BYTES`] of held blocks from `at` on; `None` if there are none.
+pub(super) fn check_some(replicator: &Replicator, core: CoreId, at: u64) -> Result<Option<Checked>, StoreError> {
+    let core = replicator.core(core);
+    let (mut next, mut bytes, mut spoilt) = (core.bitfield().next_set(at), 0, Vec::new());
+    let mut end = None;
+    while let Some(index) = next.filter(|_| bytes < AHEAD_BYTES) {
+        let block = core.block(index)?;
+        bytes += block.as_ref().map_or(0, Bytes::len).max(BLOCK_BYTES_COUNTED);
+        if block.is_none_or(|block| core.node(2 * index).is_ok_and(|node| node != Some(leaf(index, &block)))) {
+            spoilt.push(index);
+        }
+        end = Some(index + 1);
+        next = core.bitfield().next_set(index + 1);
+    }
+    Ok(end.map(|end| Checked { end, spoilt }))
+}
+
 /// Returns about how many bytes of a blob are here.
 pub(super) fn held(replicator: &Replicator, blobs: CoreId, blob: &BlobId) -> u64 {
     let blocks = blob.blocks();
@@ -126,5 +153,7 @@ fn entry(file: drive::File) -> Entry {
     Entry { name: path, seq, kind }
 }
 
+/// What a block counts for at least in that sum, in bytes, so that many small ones do not keep the engine.
+const BLOCK_BYTES_COUNTED: usize = 1 << 10;
 /// How much of a file is read in one go, in bytes.
 const AHEAD_BYTES: usize = 1 << 20;

@@ -12,7 +12,7 @@ use anypath_wire::PublicKey;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::reading::{Filled, State, fill, held, held_of_all, take};
+use super::reading::{Filled, State, check_some, fill, held, held_of_all, take};
 use super::{Reach, Waiter};
 use crate::Failure;
 use crate::folder::drive::{DriveSource, Entry, Kind, Read, Version};
@@ -190,6 +190,28 @@ impl RemoteDrive {
         }
         let held = self.waiter.read(move |replicator| replicator.core(blobs).contiguous_length())?;
         Ok(Counted { files, bytes, whole: held >= end })
+    }
+
+    /// Hashes every block that is kept against the drive's tree, and forgets those that do not hold: they are fetched
+    /// again when they are needed. Returns how many.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn recheck(&mut self) -> Result<u64> {
+        let mut spoilt = 0;
+        for core in [self.db, self.contents()?] {
+            let mut at = 0;
+            while let Some(checked) = self.waiter.read(move |replicator| check_some(replicator, core, at))?? {
+                at = checked.end;
+                spoilt += checked.spoilt.len() as u64;
+                if !checked.spoilt.is_empty() {
+                    self.waiter.call(move |replicator| {
+                        runs(checked.spoilt).into_iter().for_each(|run| replicator.clear(core, run));
+                    })?;
+                }
+            }
+        }
+        Ok(spoilt)
     }
 
     fn state(&self) -> Result<State> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use anypath_replicate::replicator::{self, Replicator};
-use anypath_swarm::{Event, Node};
+use anypath_swarm::{Begun, Event, Node};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -61,6 +61,26 @@ impl Waiter {
         F: FnOnce(&mut Replicator) -> T + Send + 'static,
     {
         Ok(self.runtime.block_on(self.node.call(work))?)
+    }
+
+    /// Hands in `work` without waiting for it to be committed.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn begin<T, F>(&self, work: F) -> Result<Begun<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Replicator) -> T + Send + 'static,
+    {
+        Ok(self.runtime.block_on(self.node.begin(work))?)
+    }
+
+    /// Returns what work that was handed in did, once it is committed.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub(crate) fn committed<T>(&self, begun: Begun<T>) -> Result<T> {
+        Ok(self.runtime.block_on(begun.committed())?)
     }
 
     /// Waits until something may have changed, at most for a moment.

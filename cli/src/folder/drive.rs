@@ -46,7 +46,9 @@ pub trait DriveSink: DriveSource {
     fn put(&mut self, name: &str, kind: &Kind) -> Result<()>;
     /// Deletes the entry with this name.
     fn delete(&mut self, name: &str) -> Result<()>;
-    /// Makes everything put and deleted so far durable and visible to peers.
+    /// Hands on everything put and deleted so far, without waiting for it.
+    fn flush(&mut self) -> Result<()>;
+    /// Makes everything put and deleted so far last, and visible to peers and in what this drive is as a source.
     fn commit(&mut self) -> Result<()>;
 }
 

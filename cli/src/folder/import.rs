@@ -250,7 +250,7 @@ impl Import<'_> {
     fn commit_if_due(&mut self, bytes: u64) -> Result<()> {
         self.uncommitted += bytes;
         if self.uncommitted >= COMMIT_BYTES {
-            self.drive.commit()?;
+            self.drive.flush()?;
             self.uncommitted = 0;
         }
         Ok(())

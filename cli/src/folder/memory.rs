@@ -118,6 +118,10 @@ impl DriveSink for MemoryDrive {
         Ok(())
     }
 
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<()> {
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::standing::Standing;
 use super::target::TargetError;
 use super::written::Record;
 use super::{Cause, Name, Problem, Target, Written};
-use crate::{Interrupt, Report};
+use crate::{Event, Interrupt, Report};
 
 /// What became of a drive's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -178,7 +178,12 @@ impl Restore<'_> {
                 self.adopt(name, entry.seq, here.clone())?;
                 Ok(Verdict::Stands(here))
             }
-            Ok(false) if ours || self.force => Ok(Verdict::Write(here)),
+            Ok(false) if ours || self.force => {
+                if ours && self.written.record(name.as_str()).is_some_and(|record| record.seq == entry.seq) {
+                    self.report.event(&Event::Mended { name: name.as_str() });
+                }
+                Ok(Verdict::Write(here))
+            }
             Ok(false) => Ok(Verdict::Leave(Cause::ChangedHere)),
         }
     }
@@ -292,6 +297,9 @@ impl Restore<'_> {
         let before = Some(over).filter(|over| *over != Standing::Nothing);
         let record = Record { seq: work.seq, standing: standing.clone(), before };
         self.written.wrote(work.name.as_str(), record).context(JOURNAL)?;
+        if self.target.durable {
+            self.written.sync().context(JOURNAL)?;
+        }
         Ok(self.target.finish(&work.name).map(|()| standing).map_err(Cause::from))
     }
 
@@ -326,11 +334,12 @@ impl Restore<'_> {
             if outcome.is_ok() && !interrupt.is_asked() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         interrupt.check()?;
-        Ok(match outcome {
-            Ok(()) if read != Read::Whole => Err(Cause::Damaged),
-            Ok(()) if executable => file.make_executable().map_err(Cause::from),
-            outcome => outcome.map_err(Cause::from),
-        })
+        if read != Read::Whole {
+            return Ok(outcome.map_err(Cause::from).and(Err(Cause::Damaged)));
+        }
+        let executable = || if executable { file.make_executable() } else { Ok(()) };
+        let synced = || if self.target.durable { file.sync() } else { Ok(()) };
+        Ok(outcome.and_then(|()| executable()).and_then(|()| synced()).map_err(Cause::from))
     }
 
     fn count(&mut self, standing: &Standing) {

@@ -1,8 +1,8 @@
 //! What `share` remembers of a folder, so that a file that did not change is not read again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anypath_wire::PublicKey;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fingerprint;
 use super::drive::Version;
+use crate::lasting;
 
 /// The fingerprints of the files that the drive holds as they are, in a file in the store's folder.
 ///
@@ -21,6 +22,8 @@ pub struct Seen {
     folder: String,
     drive: String,
     files: BTreeMap<String, Fingerprint>,
+    /// Whether the file on disk says something else.
+    changed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,24 +44,26 @@ impl Seen {
             folder: folder.to_string_lossy().into_owned(),
             drive: drive.to_string(),
             files: BTreeMap::new(),
+            changed: false,
         };
         seen.files = seen.read(version).unwrap_or_default();
         seen
     }
 
-    /// Writes everything, replacing the file in one step.
+    /// Writes everything, replacing the file in one step, if anything changed since.
     ///
     /// # Errors
     /// Those of writing and renaming.
-    pub fn save(&self, version: Version) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        let mut out = BufWriter::new(File::create(&fresh)?);
+    pub fn save(&mut self, version: Version) -> io::Result<()> {
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
+        }
         let Version { length, fork } = version;
         let header = Header { format: FORMAT, folder: self.folder.clone(), drive: self.drive.clone(), length, fork };
-        line(&mut out, &header)?;
-        self.files.iter().try_for_each(|seen| line(&mut out, &seen))?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
-        fs::rename(fresh, &self.path)
+        lasting::replace(&self.path, |out| {
+            line(out, &header)?;
+            self.files.iter().try_for_each(|seen| line(out, &seen))
+        })
     }
 
     /// Returns whether the file was brought over in just this state.
@@ -68,6 +73,7 @@ impl Seen {
 
     /// Remembers that the drive holds the file in this state.
     pub(super) fn insert(&mut self, name: &str, fingerprint: Fingerprint) {
+        self.changed = true;
         match self.files.get_mut(name) {
             Some(known) => *known = fingerprint,
             None => drop(self.files.insert(name.to_owned(), fingerprint)),
@@ -76,7 +82,7 @@ impl Seen {
 
     /// Forgets a file, so that it is read next time.
     pub(super) fn forget(&mut self, name: &str) {
-        self.files.remove(name);
+        self.changed |= self.files.remove(name).is_some();
     }
 
     fn read(&self, version: Version) -> Option<BTreeMap<String, Fingerprint>> {

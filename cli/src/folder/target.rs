@@ -20,6 +20,8 @@ use super::{Fingerprint, Name};
 /// A folder, held open, and those within it on the way to the last name.
 #[derive(Debug)]
 pub struct Target {
+    /// Whether each file waits for the disk before it is put in its place, and its place after it.
+    pub durable: bool,
     root: Dir,
     way: Vec<(String, Dir)>,
 }
@@ -49,7 +51,7 @@ impl Target {
     /// # Errors
     /// Those of opening it.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        Ok(Self { root: Dir::open_ambient_dir(folder, ambient_authority())?, way: Vec::new() })
+        Ok(Self { durable: false, root: Dir::open_ambient_dir(folder, ambient_authority())?, way: Vec::new() })
     }
 
     /// Returns whether nothing is in the folder but rests of this program's own.
@@ -118,8 +120,10 @@ impl Target {
     /// Puts the unfinished file or link in its place, over a file or link that stands there.
     pub(super) fn finish(&mut self, name: &Name) -> Result<(), TargetError> {
         let (parts, last) = name.split();
+        let durable = self.durable;
         let dir = self.enter(&parts, false)?;
-        Ok(dir.rename(name.unfinished(), dir, last)?)
+        dir.rename(name.unfinished(), dir, last)?;
+        if durable { Ok(sync_folder(dir)?) } else { Ok(()) }
     }
 
     /// Removes the unfinished file or link of a name, if there is one.
@@ -164,6 +168,11 @@ impl Target {
 }
 
 impl Unfinished {
+    /// Makes its content outlive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     /// Lets the file's owner run it, and whoever else may read it.
     pub(super) fn make_executable(&self) -> io::Result<()> {
         #[cfg(unix)]
@@ -201,6 +210,17 @@ fn step(dir: &Dir, part: &str, create: bool) -> Result<Dir, TargetError> {
     }
     dir.create_dir(part)?;
     Ok(dir.open_dir_nofollow(part)?)
+}
+
+#[cfg(unix)]
+fn sync_folder(dir: &Dir) -> io::Result<()> {
+    dir.try_clone()?.into_std_file().sync_all()
+}
+
+/// A folder cannot be synced here, and need not.
+#[cfg(not(unix))]
+fn sync_folder(_: &Dir) -> io::Result<()> {
+    Ok(())
 }
 
 fn remove_rest(dir: &Dir, unfinished: &str) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! What `clone` wrote into a folder, so that it can tell its own files from a person's, killed at any moment or not.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use anypath_wire::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use super::standing::Standing;
+use crate::lasting;
 
 /// A journal in the store's folder: one JSON value a line, written before what it tells of happens.
 #[derive(Debug)]
@@ -125,9 +126,20 @@ impl Written {
         owned.then_some(name)
     }
 
-    /// Notes names that are about to be written.
+    /// Notes names that are about to be written, so that a power cut does not make them look complete.
     pub(super) fn begin(&mut self, names: Vec<String>) -> io::Result<()> {
-        self.note(&Line::Begin(names))
+        self.note(&Line::Begin(names))?;
+        self.sync()
+    }
+
+    /// Makes what was noted so far outlive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.journal.sync_data()
+    }
+
+    /// Trusts no size and no time: content is compared, as if the last run had not come to its end.
+    pub fn distrust(&mut self) {
+        self.unsure = true;
     }
 
     /// Notes what is about to be put in its place.
@@ -187,21 +199,18 @@ impl Written {
 
     /// Replaces the journal, in one step, by one that says the same in fewer lines.
     fn rewrite(&mut self) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        let mut out = BufWriter::new(File::create(&fresh)?);
-        let mut line = |line: &Line| {
-            serde_json::to_writer(&mut out, line)?;
-            out.write_all(b"\n")
-        };
-        line(&Line::Header(self.header.clone()))?;
-        for (name, record) in &self.records {
-            line(&Line::Wrote(name.to_string(), record.clone()))?;
-        }
-        if self.unsure || !self.begun.is_empty() {
-            line(&Line::Begin(self.begun.clone()))?;
-        }
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
-        fs::rename(&fresh, &self.path)?;
+        lasting::replace(&self.path, |out| {
+            let mut line = |line: &Line| {
+                serde_json::to_writer(&mut *out, line)?;
+                out.write_all(b"\n")
+            };
+            line(&Line::Header(self.header.clone()))?;
+            for (name, record) in &self.records {
+                line(&Line::Wrote(name.to_string(), record.clone()))?;
+            }
+            let unfinished = self.unsure || !self.begun.is_empty();
+            if unfinished { line(&Line::Begin(self.begun.clone())) } else { Ok(()) }
+        })?;
         self.journal = OpenOptions::new().append(true).open(&self.path)?;
         self.lines = self.records.len() + 1;
         Ok(())
@@ -215,6 +224,8 @@ const LINES_SPARE: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn record(seq: u64, inode: u64) -> Record {

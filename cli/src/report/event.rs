@@ -81,6 +81,11 @@ pub enum Event<'a> {
         /// Why, in words.
         message: &'a str,
     },
+    /// A file that clone wrote had lost its content, though nothing shows that it was changed; it is written again.
+    Mended {
+        /// The name, as its owner wrote it.
+        name: &'a str,
+    },
     /// What the demonstration does next.
     Step {
         /// In words.

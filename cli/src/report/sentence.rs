@@ -24,6 +24,7 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Progress { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
+        Event::Mended { name } => format!("{name:?}: was not what the drive holds; written again"),
         Event::Step { message } => (*message).to_owned(),
         Event::Done { files, bytes, seconds, problems, .. } => {
             let done = format!("{}, {}, verified, in {seconds:.1} s", count(*files), HumanBytes(*bytes));

@@ -75,7 +75,7 @@ impl Core {
         }
         self.bitfield.set_range(start..tree.length);
         self.tree = tree;
-        self.changed.head = true;
+        (self.changed.head, self.changed.signed) = (true, true);
         self.length()
     }
 
@@ -98,6 +98,7 @@ impl Core {
         self.signature = self.sign(&tree)?;
         self.drop_from(length);
         self.tree = tree;
+        self.changed.signed = true;
         Ok(())
     }
 

@@ -6,24 +6,35 @@ use crate::Node;
 #[derive(Debug, Default)]
 pub(super) struct NodeCache {
     slots: Vec<Option<(u64, Option<Node>)>>,
+    /// Whether it was of use since it was last asked.
+    used: bool,
 }
 
 impl NodeCache {
     /// Returns what is in the store at an index, if that is known.
-    pub(super) fn find(&self, index: u64) -> Option<Option<Node>> {
+    pub(super) fn find(&mut self, index: u64) -> Option<Option<Node>> {
+        self.used = true;
         let (known, node) = self.slots.get(slot(index))?.as_ref()?;
         (*known == index).then_some(*node)
     }
 
     /// Remembers what is in the store at an index.
     pub(super) fn put(&mut self, index: u64, node: Option<Node>) {
+        self.used = true;
         self.slots.resize(SLOTS, None);
         self.slots[slot(index)] = Some((index, node));
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        self.slots.clear();
+        self.slots = Vec::new();
+    }
+
+    /// Gives its memory back if it was of no use since the last call.
+    pub(super) fn rest(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.clear();
+        }
     }
 }
 
@@ -52,6 +63,12 @@ mod tests {
         cache.put(other, None);
         assert_eq!(cache.find(6), None);
         cache.clear();
+        assert_eq!(cache.find(4), None);
+        cache.put(4, None);
+        cache.rest();
+        assert_eq!(cache.find(4), Some(None), "it was in use");
+        cache.rest();
+        cache.rest();
         assert_eq!(cache.find(4), None);
     }
 }

@@ -83,6 +83,14 @@ impl fmt::Debug for Core {
 struct Rows {
     info: bool,
     head: bool,
+    /// The head was signed here, and is not one of a peer's.
+    signed: bool,
+}
+
+impl Rows {
+    fn and(self, other: Self) -> Self {
+        Self { info: self.info | other.info, head: self.head | other.head, signed: self.signed | other.signed }
+    }
 }
 
 impl Core {
@@ -119,7 +127,7 @@ impl Core {
             frozen: false,
             staged: Staged::default(),
             cache: RefCell::default(),
-            changed: Rows { info: true, head: false },
+            changed: Rows { info: true, ..Rows::default() },
             handed: Rows::default(),
         }
     }
@@ -276,7 +284,7 @@ impl Core {
     }
 
     fn stored_node(&self, index: u64) -> Result<Option<Node>, StoreError> {
-        if let Some(node) = self.cache.borrow().find(index) {
+        if let Some(node) = self.cache.borrow_mut().find(index) {
             return Ok(node);
         }
         let node = self.store.node(&self.discovery_key, index)?;
@@ -330,7 +338,7 @@ impl Core {
     pub fn take_changes(&mut self) -> Option<CoreChanges> {
         let bitfield = self.bitfield.hand_out();
         let changed = std::mem::take(&mut self.changed);
-        self.handed = Rows { info: self.handed.info | changed.info, head: self.handed.head | changed.head };
+        self.handed = self.handed.and(changed);
         if self.handed == Rows::default() && bitfield.is_empty() && self.staged.is_empty() {
             return None;
         }
@@ -339,6 +347,7 @@ impl Core {
             core: self.discovery_key,
             info: self.handed.info.then(|| self.info().encode()),
             head: self.handed.head.then(|| Head::encode(&self.tree, &self.signature, &self.user_data)),
+            lasting: self.handed.signed,
             truncate,
             clear,
             nodes,
@@ -352,6 +361,12 @@ impl Core {
         self.staged.committed(self.cache.get_mut());
         self.bitfield.committed();
         self.handed = Rows::default();
+    }
+
+    /// Gives back the memory that speeds up reading: if nothing was read since the last call, or at once.
+    pub fn rest(&self, at_once: bool) {
+        let mut cache = self.cache.borrow_mut();
+        if at_once { cache.clear() } else { cache.rest() }
     }
 
     fn info(&self) -> Info {

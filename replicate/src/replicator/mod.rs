@@ -286,6 +286,7 @@ impl Replicator {
         let cores: Vec<_> = self.connections.get(&peer).into_iter().flat_map(Connection::cores).collect();
         for core in cores {
             self.exchange_mut(core).tick(peer)?;
+            self.core(core).rest(false);
             self.spread_ready(core);
         }
         Ok(())
@@ -432,6 +433,9 @@ impl Replicator {
         let exchange = self.exchange_mut(core);
         let shared = exchange.peers.contains_key(&peer);
         exchange.remove_peer(peer)?;
+        if exchange.peers.is_empty() {
+            exchange.core.rest(true);
+        }
         self.spread_ready(core);
         if shared {
             self.events.push_back(Event::Closed { peer, core });

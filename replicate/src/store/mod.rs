@@ -15,7 +15,7 @@ mod disk;
 mod error;
 mod memory;
 
-pub use disk::{Config, DiskStore, Durability};
+pub use disk::{Config, Disk, DiskFile, DiskStore, Durability};
 pub use error::{Damage, StoreError};
 pub use memory::MemoryStore;
 
@@ -60,6 +60,9 @@ pub struct CoreChanges {
     pub info: Option<Vec<u8>>,
     /// The new head row.
     pub head: Option<Vec<u8>>,
+    /// Whether the head was signed here. Once the commit has returned it outlives a power cut, however relaxed the store
+    /// is: were it forgotten after a peer saw it, the next one would contradict it.
+    pub lasting: bool,
     /// Before all else: drop the blocks from this one on, and every node that is not wholly below its leaf.
     /// The bitfield is left alone: its pages come with the batch.
     pub truncate: Option<u64>,
@@ -73,6 +76,13 @@ pub struct CoreChanges {
     pub bitfield: Vec<(u64, Page)>,
 }
 
+impl Batch {
+    /// Returns whether any of it must outlive a power cut.
+    fn is_lasting(&self) -> bool {
+        self.cores.iter().any(|changes| changes.lasting)
+    }
+}
+
 impl CoreChanges {
     /// Returns no change of that core.
     pub fn new(core: DiscoveryKey) -> Self {
@@ -80,6 +90,7 @@ impl CoreChanges {
             core,
             info: None,
             head: None,
+            lasting: false,
             truncate: None,
             clear: Vec::new(),
             nodes: Vec::new(),

@@ -43,7 +43,7 @@ enum Side {
     Stages { folder: PathBuf, count: u64, bytes: usize },
     /// Hold so many cores open, as their owner or, with a port, as a peer that fetched them.
     #[command(hide = true)]
-    Cores { folder: PathBuf, count: u64, port: Option<u16> },
+    Cores { folder: PathBuf, count: u32, port: Option<u16> },
     /// Be the program anypath, and print an event with what it cost at the end.
     #[command(hide = true, trailing_var_arg = true)]
     Anypath {

@@ -1,73 +1,46 @@
 //! The block file: the bytes of all blocks of all cores, one behind the other in the order of their commits.
 
-use std::fs::File;
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::extents::{Extent, RUN_BLOCKS_MAX, Run};
 use super::fault::Fault;
-use super::folder;
+use super::files::DiskFile;
 
 /// An append-only file: what was written once is never changed, so a truncated or forked core cannot harm what an
 /// earlier head points to, and whatever lies behind the committed end is rubbish to be overwritten.
 #[derive(Debug)]
-pub(super) struct BlockFile {
-    /// Written through its cursor, by one commit at a time.
-    tail: File,
-    /// Read at places given, which on some systems moves the cursor: hence a second handle.
-    bytes: File,
-}
+pub(super) struct BlockFile(pub(super) Arc<dyn DiskFile>);
 
 impl BlockFile {
-    /// Opens the file, or creates it.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { tail: folder::open_file(path)?, bytes: folder::open_file(path)? })
-    }
-
     /// Fails if the file ends before `expected`.
     pub(super) fn check_length(&self, expected: u64) -> Result<(), Fault> {
-        let found = self.bytes()?;
+        let found = self.0.bytes()?;
         if found < expected { Err(Fault::Short { found, expected }) } else { Ok(()) }
-    }
-
-    fn bytes(&self) -> io::Result<u64> {
-        self.bytes.metadata().map(|metadata| metadata.len())
     }
 
     /// Writes blocks one behind the other from `offset` on; takes no copy of them.
     pub(super) fn write<'b>(&self, offset: u64, blocks: impl Iterator<Item = &'b Bytes>) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> = blocks.map(|block| IoSlice::new(block)).collect();
-        let mut slices = &mut slices[..];
-        let mut file = &self.tail;
-        file.seek(SeekFrom::Start(offset))?;
-        IoSlice::advance_slices(&mut slices, 0);
-        while !slices.is_empty() {
-            match file.write_vectored(slices) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut slices, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.0.write_at(&mut slices, offset)
     }
 
     /// Reads the bytes of a block.
     pub(super) fn read(&self, extent: Extent) -> Result<Bytes, Fault> {
         let short = |found| Fault::Short { found, expected: extent.end() };
         let mut block = vec![0; usize::try_from(extent.bytes).map_err(|_| short(0))?];
-        match folder::read_exact_at(&self.bytes, &mut block, extent.offset) {
+        match self.0.read_at(&mut block, extent.offset) {
             Ok(()) => Ok(block.into()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(short(self.bytes()?)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(short(self.0.bytes()?)),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Returns whether the bytes are there and have that CRC-32.
     pub(super) fn holds(&self, extent: Extent, checksum: u32) -> Result<bool, Fault> {
-        if self.bytes()? < extent.end() {
+        if self.0.bytes()? < extent.end() {
             return Ok(false);
         }
         let mut hasher = crc32fast::Hasher::new();
@@ -81,23 +54,13 @@ impl BlockFile {
     }
 
     /// Gives the space of bytes nothing points to back to the file system, where that can be done.
-    #[cfg(target_os = "linux")]
     pub(super) fn free(&self, dropped: &[Extent]) {
-        use rustix::fs::{FallocateFlags, fallocate};
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        for extent in dropped.iter().filter(|extent| extent.bytes > 0) {
-            // A file system that cannot keeps them: no harm done.
-            let _ = fallocate(&self.tail, flags, extent.offset, extent.bytes);
-        }
+        dropped.iter().filter(|extent| extent.bytes > 0).for_each(|extent| self.0.free(extent.offset, extent.bytes));
     }
-
-    /// Keeps the space of bytes nothing points to.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn free(&self, _dropped: &[Extent]) {}
 
     /// Makes everything written so far outlive a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.tail.sync_data()
+        self.0.sync()
     }
 }
 

@@ -1,15 +1,16 @@
 //! The database file: opened, read and changed so that whatever is wrong with it comes back as a fault.
 
 use std::fmt;
+use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{ReadableDatabase, WriteTransaction};
+use redb::{ReadableDatabase, StorageBackend, WriteTransaction};
 
 use super::fault::Fault;
+use super::files::DiskFile;
+use super::rows;
 use super::rows::{Standing, View};
-use super::{folder, rows};
 
 /// An open database. redb panics over some pages it cannot make sense of: that is damage, no reason to die.
 pub(super) struct Database {
@@ -29,9 +30,8 @@ pub(super) enum Lasting {
 
 impl Database {
     /// Opens the file, or creates it with all tables.
-    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self, Fault> {
-        let file = folder::open_file(path)?;
-        let open = || Ok(redb::Database::builder().set_cache_size(cache_bytes).create_file(file)?);
+    pub(super) fn open(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Self, Fault> {
+        let open = || Ok(redb::Database::builder().set_cache_size(cache_bytes).create_with_backend(Backend(file))?);
         let database = Self { view: RwLock::default(), opened: Some(sound(open)?) };
         if !sound(|| rows::exist(&database.opened()?.begin_read()?))? {
             database.change(Lasting::Now, rows::create)?;
@@ -113,6 +113,32 @@ impl Drop for Database {
         if sound(close).is_err() {
             tracing::error!("cannot close the store's database: it is damaged");
         }
+    }
+}
+
+/// The file as redb takes it; who may open it is settled by the folder's lock.
+#[derive(Debug)]
+struct Backend(Arc<dyn DiskFile>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.bytes()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_bytes(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(&mut [IoSlice::new(data)], offset)
     }
 }
 

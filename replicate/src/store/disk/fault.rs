@@ -5,6 +5,7 @@ use std::path::Path;
 
 use redb::{CommitError, DatabaseError, SetDurabilityError, StorageError, TableError, TransactionError};
 
+use super::files::Disk;
 use crate::store::{Damage, StoreError};
 
 /// A failure without its path.
@@ -34,6 +35,18 @@ impl Fault {
             Self::Short { found, expected } => StoreError::Damaged { path, damage: Damage::Short { found, expected } },
             Self::BlockTooLong { bytes } => StoreError::BlockTooLong { bytes },
         }
+    }
+}
+
+impl dyn Disk {
+    /// Returns what makes a fault of one of its files an error that names it.
+    pub(super) fn fault(&self, name: &'static str) -> impl Fn(Fault) -> StoreError {
+        move |fault| fault.at(&self.path().join(name))
+    }
+
+    /// The same for what the operating system says.
+    pub(super) fn failure(&self, name: &'static str) -> impl Fn(io::Error) -> StoreError {
+        move |error| Fault::from(error).at(&self.path().join(name))
     }
 }
 

@@ -1,11 +1,13 @@
 //! The store's folder: readable by its owner alone, and held by one process at a time.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::Fault;
+use super::files::{Disk, DiskFile};
 use crate::store::StoreError;
 
 /// The folder of an open store; another process can open it once this is dropped, or the process dead.
@@ -34,35 +36,86 @@ impl Folder {
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
+}
 
-    /// Makes the names of the files in it, and its own in the folder above, outlive a power cut.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
+impl Disk for Folder {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn has(&self, name: &str) -> io::Result<bool> {
+        self.path.join(name).try_exists()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path.join(name);
+        Ok(Arc::new(Opened { written: open_file(&path)?, read: open_file(&path)? }))
+    }
+
+    /// Makes the folder's own name in the one above last as well.
+    fn sync(&self) -> io::Result<()> {
         let above = self.path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
-        let folders = [Some(self.path.clone()), above];
-        folders
-            .into_iter()
-            .flatten()
-            .try_for_each(|path| sync_folder(&path).map_err(|error| Fault::from(error).at(&path)))
-    }
-
-    /// Returns the path of one of its files.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
-
-    /// Returns what makes a fault of one of its files an error that names it.
-    pub(super) fn fault(&self, name: &'static str) -> impl Fn(Fault) -> StoreError {
-        move |fault| fault.at(&self.file(name))
-    }
-
-    /// The same for what the operating system says.
-    pub(super) fn failure(&self, name: &'static str) -> impl Fn(io::Error) -> StoreError {
-        move |error| Fault::from(error).at(&self.file(name))
+        [Some(self.path.clone()), above].into_iter().flatten().try_for_each(|path| sync_folder(&path))
     }
 }
 
+/// An open file.
+#[derive(Debug)]
+struct Opened {
+    /// Runs of slices go through its cursor.
+    written: File,
+    /// Read at places given, which on some systems moves the cursor: hence a handle of its own.
+    read: File,
+}
+
+impl DiskFile for Opened {
+    fn bytes(&self) -> io::Result<u64> {
+        self.read.metadata().map(|metadata| metadata.len())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        read_exact_at(&self.read, bytes, offset)
+    }
+
+    fn write_at(&self, mut slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if let [bytes] = slices {
+            return write_all_at(&self.written, bytes, offset);
+        }
+        let mut file = &self.written;
+        file.seek(SeekFrom::Start(offset))?;
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match file.write_vectored(slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut slices, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.written.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.written.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn free(&self, offset: u64, bytes: u64) {
+        use rustix::fs::{FallocateFlags, fallocate};
+        // A file system that cannot keeps them: no harm done.
+        let _ = fallocate(&self.written, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, bytes);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn free(&self, _offset: u64, _bytes: u64) {}
+}
+
 /// Opens a file for reading and writing; a new one is its owner's alone.
-pub(super) fn open_file(path: &Path) -> io::Result<File> {
+fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -72,19 +125,19 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
 
 /// Writes all bytes at a place of their own, without moving any cursor another thread relies on.
 #[cfg(unix)]
-pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
 /// Reads as many bytes as there is room for.
 #[cfg(unix)]
-pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
 /// Writes all bytes at a place of their own.
 #[cfg(windows)]
-pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -96,7 +149,7 @@ pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io
 
 /// Reads as many bytes as there is room for.
 #[cfg(windows)]
-pub(super) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -104,14 +157,6 @@ pub(super) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) 
         }
     }
     Ok(())
-}
-
-/// Reads the whole file.
-pub(super) fn read_to_end(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(unix)]

@@ -6,25 +6,19 @@
 //!    the record
 //! ```
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use super::fault::Fault;
-use super::folder;
+use super::files::DiskFile;
 use super::record;
 use super::rows::Placed;
 
 /// The journal's file. The end up to which it counts is known to whoever appends.
 #[derive(Debug)]
-pub(super) struct Journal(File);
+pub(super) struct Journal(pub(super) Arc<dyn DiskFile>);
 
 impl Journal {
-    /// Opens the file, or creates it.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        folder::open_file(path).map(Self)
-    }
-
     /// Writes a batch at `end`, and returns the new end. After a failure there may be part of it: see [`Self::cut`].
     pub(super) fn append(&self, end: u64, placed: &Placed) -> io::Result<u64> {
         let mut entry = vec![0; HEADER_BYTES];
@@ -32,14 +26,15 @@ impl Journal {
         let (header, body) = entry.split_at_mut(HEADER_BYTES);
         header[..8].copy_from_slice(&(body.len() as u64).to_le_bytes());
         header[8..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
-        folder::write_all_at(&self.0, &entry, end)?;
+        self.0.write_at(&mut [IoSlice::new(&entry)], end)?;
         Ok(end + entry.len() as u64)
     }
 
     /// Returns the batches that follow the one numbered `sequence`: everything up to the first record that is
     /// incomplete, damaged, or out of turn, as a power cut may leave behind.
     pub(super) fn read(&self, sequence: u64) -> Result<Vec<Placed>, Fault> {
-        let bytes = folder::read_to_end(&self.0)?;
+        let mut bytes = vec![0; usize::try_from(self.0.bytes()?).map_err(io::Error::other)?];
+        self.0.read_at(&mut bytes, 0)?;
         let mut rest = &bytes[..];
         let mut batches: Vec<Placed> = Vec::new();
         while let Some(placed) = next(&mut rest) {
@@ -55,12 +50,12 @@ impl Journal {
 
     /// Forgets everything from `end` on.
     pub(super) fn cut(&self, end: u64) -> io::Result<()> {
-        self.0.set_len(end)
+        self.0.set_bytes(end)
     }
 
     /// Makes everything written so far outlive a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync()
     }
 }
 

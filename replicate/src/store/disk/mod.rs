@@ -41,6 +41,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::ReadableTable;
@@ -51,10 +52,13 @@ use self::block_file::BlockFile;
 use self::database::{Database, Lasting};
 use self::extents::Extent;
 use self::fault::Fault;
+pub use self::files::{Disk, DiskFile};
 use self::folder::Folder;
 use self::journal::Journal;
 use self::rows::{Placed, Standing, View};
 use self::syncer::{Files, Syncer};
+#[cfg(doc)]
+use super::CoreChanges;
 use super::{Batch, Page, Store, StoreError};
 use crate::Node;
 
@@ -62,6 +66,7 @@ mod block_file;
 mod database;
 mod extents;
 mod fault;
+mod files;
 mod folder;
 mod journal;
 mod nodes;
@@ -76,18 +81,21 @@ pub struct Config {
     pub durability: Durability,
     /// Bytes of memory for pages of the database. Default: 16 MiB, which holds the rows of about 100,000 blocks.
     pub cache_bytes: usize,
+    /// How long a relaxed store collects changes before it syncs them. Default: 50 ms, half of what may be lost; the
+    /// other half is for the disk.
+    pub sync_delay: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { durability: Durability::Relaxed, cache_bytes: 16 << 20 }
+        Self { durability: Durability::Relaxed, cache_bytes: 16 << 20, sync_delay: Duration::from_millis(50) }
     }
 }
 
 /// What a power cut may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// At most the last 100 ms.
+    /// At most the last 100 ms of what was received; nothing that was signed here ([`CoreChanges::lasting`]).
     #[default]
     Relaxed,
     /// Nothing: every commit waits for the disk.
@@ -102,8 +110,8 @@ pub struct DiskStore {
     /// Makes the files lasting behind our back; without it every commit does so itself.
     syncer: Option<Syncer>,
     writer: Mutex<Writer>,
-    // Last, so that it is let go of after everything else is closed.
-    folder: Folder,
+    // Last, so that the folder is let go of after everything else is closed.
+    disk: Arc<dyn Disk>,
 }
 
 /// What the next commit must know; held during a commit.
@@ -126,29 +134,38 @@ impl DiskStore {
     /// If another process has it, if it is damaged, if a newer version of the program made it, or if the operating
     /// system refuses.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self, StoreError> {
-        let folder = Folder::open(path.as_ref())?;
-        let database = Database::open(&folder.file(DATABASE), config.cache_bytes).map_err(folder.fault(DATABASE))?;
-        let standing = database.standing().map_err(folder.fault(DATABASE))?;
+        Self::open_on(Arc::new(Folder::open(path.as_ref())?), config)
+    }
+
+    /// Opens the store on a disk of any kind, which nobody else may have.
+    ///
+    /// # Errors
+    /// As [`DiskStore::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<Self, StoreError> {
+        let open = |name| disk.open(name).map_err(disk.failure(name));
+        // The journal is made once the database is whole: without it, what there may be of one was never in use.
+        let used = disk.has(JOURNAL).map_err(disk.failure(JOURNAL))?;
+        let database = open_database(&open(DATABASE)?, config.cache_bytes, used).map_err(disk.fault(DATABASE))?;
+        let standing = database.standing().map_err(disk.fault(DATABASE))?;
         if standing.format > rows::FORMAT_KNOWN {
-            let (path, found, known) = (path.as_ref().to_owned(), standing.format, rows::FORMAT_KNOWN);
+            let (path, found, known) = (disk.path().to_owned(), standing.format, rows::FORMAT_KNOWN);
             return Err(StoreError::TooNew { path, found, known });
         }
-        let blocks = BlockFile::open(&folder.file(BLOCKS)).map_err(folder.failure(BLOCKS))?;
-        let journal = Journal::open(&folder.file(JOURNAL)).map_err(folder.failure(JOURNAL))?;
-        let standing = replay(&database, &blocks, &journal, standing).map_err(folder.fault(DATABASE))?;
-        blocks.check_length(standing.blocks_end).map_err(folder.fault(BLOCKS))?;
-        folder.sync()?;
+        let (blocks, journal) = (BlockFile(open(BLOCKS)?), Journal(open(JOURNAL)?));
+        let standing = replay(&database, &blocks, &journal, standing).map_err(disk.fault(DATABASE))?;
+        blocks.check_length(standing.blocks_end).map_err(disk.fault(BLOCKS))?;
+        disk.sync().map_err(|error| Fault::from(error).at(disk.path()))?;
         let files = Arc::new(Files::new(blocks, journal));
         let syncer = match config.durability {
-            Durability::Relaxed => Some(Syncer::start(files.clone()).map_err(folder.failure(BLOCKS))?),
+            Durability::Relaxed => Some(Syncer::start(files.clone(), config.sync_delay).map_err(disk.failure(BLOCKS))?),
             Durability::Full => None,
         };
         let writer = Mutex::new(Writer { standing, journal_end: 0, blocks_bytes: 0, dropped: Vec::new() });
-        Ok(Self { database, files, syncer, writer, folder })
+        Ok(Self { database, files, syncer, writer, disk })
     }
 
     fn read<T>(&self, read: impl FnOnce(&View) -> Result<T, Fault>) -> Result<T, StoreError> {
-        self.database.read(read).map_err(self.folder.fault(DATABASE))
+        self.database.read(read).map_err(self.disk.fault(DATABASE))
     }
 
     /// Reads what there is of a core that is known.
@@ -165,9 +182,9 @@ impl DiskStore {
 
     /// Empties the journal into the database, for good.
     fn checkpoint(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        self.files.sync_blocks().map_err(self.folder.failure(BLOCKS))?;
-        self.database.change(Lasting::Now, |_| Ok(())).map_err(self.folder.fault(DATABASE))?;
-        self.files.journal.cut(0).map_err(self.folder.failure(JOURNAL))?;
+        self.files.sync_blocks().map_err(self.disk.failure(BLOCKS))?;
+        self.database.change(Lasting::Now, |_| Ok(())).map_err(self.disk.fault(DATABASE))?;
+        self.files.journal.cut(0).map_err(self.disk.failure(JOURNAL))?;
         (writer.journal_end, writer.blocks_bytes) = (0, 0);
         self.files.blocks.free(&std::mem::take(&mut writer.dropped));
         Ok(())
@@ -190,16 +207,18 @@ impl DiskStore {
 
     /// Writes the batch to the journal, and returns the new end of that. After a failure nothing is left of it.
     fn write_journal(&self, placed: &Placed, end: u64) -> Result<u64, StoreError> {
-        if self.syncer.is_none() && placed.blocks.bytes > 0 {
-            self.files.sync_blocks().map_err(self.folder.failure(BLOCKS))?;
+        let later = self.syncer.as_ref().filter(|_| !placed.batch.is_lasting());
+        // What was left to the other thread must be there before what follows it.
+        if later.is_none() && (self.syncer.is_some() || placed.blocks.bytes > 0) {
+            self.files.sync_blocks().map_err(self.disk.failure(BLOCKS))?;
         }
         let journal = &self.files.journal;
         let append = || -> io::Result<u64> {
             let after = journal.append(end, placed)?;
-            self.syncer.as_ref().map_or_else(|| self.files.sync_journal(), Syncer::mark)?;
+            later.map_or_else(|| self.files.sync_journal(), Syncer::mark)?;
             Ok(after)
         };
-        append().or_else(|error| journal.cut(end).and(Err(error))).map_err(self.folder.failure(JOURNAL))
+        append().or_else(|error| journal.cut(end).and(Err(error))).map_err(self.disk.failure(JOURNAL))
     }
 }
 
@@ -244,7 +263,7 @@ impl Store for DiskStore {
         // Read within the view: a change waits for it, and so does the freeing of what the change drops.
         let block = self.of(core, |view, core| {
             let extent = extents::find(&view.extents, core, index)?;
-            Ok(extent.map(|extent| self.files.blocks.read(extent).map_err(self.folder.fault(BLOCKS))))
+            Ok(extent.map(|extent| self.files.blocks.read(extent).map_err(self.disk.fault(BLOCKS))))
         })?;
         block.transpose()
     }
@@ -265,7 +284,7 @@ impl Store for DiskStore {
         if writer.journal_end > JOURNAL_BYTES_MAX || writer.blocks_bytes > UNSETTLED_BYTES_MAX {
             self.checkpoint(&mut writer)?;
         }
-        let placed = self.place(batch, writer.standing).map_err(self.folder.fault(BLOCKS))?;
+        let placed = self.place(batch, writer.standing).map_err(self.disk.fault(BLOCKS))?;
         let standing = writer.standing.after(&placed);
         let bytes = placed.blocks.bytes;
         let journal_end = self.write_journal(&placed, writer.journal_end)?;
@@ -273,14 +292,21 @@ impl Store for DiskStore {
         match applied {
             Ok(mut dropped) => writer.dropped.append(&mut dropped),
             Err(fault) => {
-                self.files.journal.cut(writer.journal_end).map_err(self.folder.failure(JOURNAL))?;
-                return Err(fault.at(&self.folder.file(DATABASE)));
+                self.files.journal.cut(writer.journal_end).map_err(self.disk.failure(JOURNAL))?;
+                return Err(self.disk.fault(DATABASE)(fault));
             }
         }
         (writer.journal_end, writer.standing) = (journal_end, standing);
         writer.blocks_bytes += bytes;
         Ok(())
     }
+}
+
+/// Opens the database; one that was never in use, and whose making was cut short, is made anew.
+fn open_database(file: &Arc<dyn DiskFile>, cache_bytes: usize, used: bool) -> Result<Database, Fault> {
+    let open = || Database::open(file.clone(), cache_bytes);
+    let unfinished = |_| file.set_bytes(0).map_err(Fault::from).and_then(|()| open());
+    if used { open() } else { open().or_else(unfinished) }
 }
 
 /// Applies what is in the journal and not in the database, for good, and empties the journal.
@@ -337,7 +363,8 @@ mod tests {
     fn a_newer_format_is_refused_with_a_sentence() {
         let folder = tempfile::tempdir().unwrap();
         drop(DiskStore::open(folder.path(), Config::default()).unwrap());
-        let database = Database::open(&folder.path().join(DATABASE), 1 << 20).unwrap();
+        let file = Folder::open(folder.path()).unwrap().open(DATABASE).unwrap();
+        let database = Database::open(file, 1 << 20).unwrap();
         database.change(Lasting::Now, |transaction| rows::set_format(transaction, 9)).unwrap();
         drop(database);
         let error = DiskStore::open(folder.path(), Config::default()).unwrap_err();

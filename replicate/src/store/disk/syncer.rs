@@ -60,6 +60,7 @@ pub(super) struct Syncer {
 #[derive(Debug)]
 struct Shared {
     files: Arc<Files>,
+    delay: Duration,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -71,9 +72,9 @@ struct State {
 }
 
 impl Syncer {
-    /// Starts the thread.
-    pub(super) fn start(files: Arc<Files>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { files, state: Mutex::default(), changed: Condvar::new() });
+    /// Starts the thread, which collects changes for `delay` before each sync.
+    pub(super) fn start(files: Arc<Files>, delay: Duration) -> io::Result<Self> {
+        let shared = Arc::new(Shared { files, delay, state: Mutex::default(), changed: Condvar::new() });
         let its = shared.clone();
         let thread = std::thread::Builder::new().name("store sync".to_owned()).spawn(move || its.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -121,12 +122,9 @@ impl Shared {
     fn wait(&self) -> bool {
         let wait = self.changed.wait_while(self.lock(), |state| !state.dirty && !state.stopped);
         let state = wait.unwrap_or_else(PoisonError::into_inner);
-        let wait = self.changed.wait_timeout_while(state, DELAY, |state| !state.stopped);
+        let wait = self.changed.wait_timeout_while(state, self.delay, |state| !state.stopped);
         let (mut state, _) = wait.unwrap_or_else(PoisonError::into_inner);
         state.dirty = false;
         !state.stopped
     }
 }
-
-/// How long changes are collected before a sync: half of the 100 ms that may be lost, the other half being for the disk.
-const DELAY: Duration = Duration::from_millis(50);

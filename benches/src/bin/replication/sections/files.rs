@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use anypath_benches::import::{Load, make};
 use anypath_benches::{Bars, Figures, Page, Plan, Section, Summary, Table, Target, figure, file_system};
 
-use crate::sides::drive::{Share, compare, make_files};
+use crate::sides::drive::{Share, compare};
 use crate::sides::{Pair, Program};
 
 pub(crate) struct Files;
@@ -22,7 +23,7 @@ impl Section for Files {
         figures.note(PLACE, &if in_memory { "tmpfs (/dev/shm)".to_owned() } else { file_system(&place)? });
         let dir = tempfile::tempdir_in(&place)?;
         let folder = dir.path().join("files");
-        make_files(&folder, FILES, FILE_BYTES)?;
+        make(&folder, LOAD)?;
         for round in 1..=plan.rounds.min(ROUNDS_MAX) {
             for pair in PAIRS {
                 let place = tempfile::tempdir_in(dir.path())?;
@@ -55,7 +56,7 @@ impl Section for Files {
         for quantity in [SHARE, CLONE, BOTH] {
             let [js, ours] = PAIRS.map(|pair| figures.of(&pair.name(), quantity));
             let (js, ours) = (js?, ours?);
-            let rate = figure(FILES as f64 / ours.median);
+            let rate = figure(LOAD.files as f64 / ours.median);
             table.row([quantity.to_owned(), js.text(), ours.text(), rate, figure(times(quantity)?.median)]);
         }
         page.table(&table);
@@ -81,8 +82,7 @@ impl Section for Files {
 }
 
 const PAIRS: [Pair; 2] = [Pair::JS, Pair::OURS];
-const FILES: u64 = 20_000;
-const FILE_BYTES: usize = 1 << 10;
+const LOAD: Load = Load { name: "20,000 files of 1 KiB", files: 20_000, file_bytes: 1 << 10 };
 /// A round takes JavaScript a third of a minute, and varies little.
 const ROUNDS_MAX: usize = 3;
 /// How many times JavaScript's speed is asked for.

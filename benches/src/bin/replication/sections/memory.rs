@@ -63,9 +63,9 @@ impl Section for Memory {
         page.table(&table);
         let mut peaks = Bars::new(&format!("Peak memory: a file of {gib} GiB shared and cloned"), "MiB");
         peaks.mark(LARGE_FILE_MIB, "asked of ours");
-        let mut idle = Bars::new("Peak memory: idle with 1,000 cores and a peer that has them too", "MiB");
+        let mut idle = Bars::new("Memory: idle with 1,000 cores and a peer that has them too", "MiB");
         idle.mark(IDLE_MIB, "asked of ours");
-        for (bars, quantities) in [(&mut peaks, [SHARE_PEAK, CLONE_PEAK]), (&mut idle, [OWNER_PEAK, READER_PEAK])] {
+        for (bars, quantities) in [(&mut peaks, [SHARE_PEAK, CLONE_PEAK]), (&mut idle, [OWNER, READER])] {
             for quantity in quantities {
                 for pair in PAIRS {
                     let side = quantity.split(' ').next().unwrap_or_default();
@@ -80,8 +80,8 @@ impl Section for Memory {
         for (quantity, what, asked) in [
             (SHARE_PEAK, format!("peak memory, sharing a file of {gib} GiB"), LARGE_FILE_MIB),
             (CLONE_PEAK, format!("peak memory, cloning a file of {gib} GiB"), LARGE_FILE_MIB),
-            (OWNER_PEAK, format!("peak memory, idle owner of {} cores", figure(CORES as f64)), IDLE_MIB),
-            (READER_PEAK, format!("peak memory, idle reader of {} cores", figure(CORES as f64)), IDLE_MIB),
+            (OWNER, format!("memory, idle owner of {} cores", figure(f64::from(CORES))), IDLE_MIB),
+            (READER, format!("memory, idle reader of {} cores", figure(f64::from(CORES))), IDLE_MIB),
         ] {
             page.targets.push(Target::at_most(&what, asked, figures.of(&ours, quantity)?, " MiB"));
         }
@@ -93,7 +93,7 @@ const PAIRS: [Pair; 2] = [Pair::JS, Pair::OURS];
 const ROUNDS_MAX: usize = 3;
 const GIB: &str = "GiB";
 const GIB_LONG: u64 = 4;
-const CORES: u64 = 1000;
+const CORES: u32 = 1000;
 /// What is asked of either side of a large file, in MiB.
 const LARGE_FILE_MIB: f64 = 128.0;
 /// What is asked of an idle peer, in MiB.
@@ -104,8 +104,8 @@ const SERVE_CPU: &str = "serving's processor time";
 const CLONE_CPU: &str = "cloning's processor time";
 const SHARE_PEAK: &str = "share peak";
 const CLONE_PEAK: &str = "clone peak";
-const OWNER_PEAK: &str = "owner peak";
-const READER_PEAK: &str = "reader peak";
+const OWNER: &str = "owner resident";
+const READER: &str = "reader resident";
 const QUANTITIES: [(&str, &str); 11] = [
     (SHARE_PEAK, "MiB"),
     (CLONE_PEAK, "MiB"),
@@ -114,10 +114,10 @@ const QUANTITIES: [(&str, &str); 11] = [
     (IMPORT_CPU, "s/GiB"),
     (SERVE_CPU, "s/GiB"),
     (CLONE_CPU, "s/GiB"),
-    (OWNER_PEAK, "MiB"),
-    ("owner resident", "MiB"),
-    (READER_PEAK, "MiB"),
-    ("reader resident", "MiB"),
+    (OWNER, "MiB"),
+    ("owner peak", "MiB"),
+    (READER, "MiB"),
+    ("reader peak", "MiB"),
 ];
 
 const INTRODUCTION: &str = "\
@@ -125,5 +125,5 @@ One file of GIB GiB as a drive, on the disk: `anypath share` (which also imports
 hyperdrive. Peak memory is what the kernel counts as the most a process ever had resident (`VmHWM`). JavaScript has one round
 here, ours at most three.
 
-*Owner* and *reader* are two peers with 1,000 cores of one block each, open and on one connection, looked at two seconds after
-the last block came.";
+*Owner* and *reader* are two peers with 1,000 cores of one block of 100 bytes each, open and on one connection. Resident is what
+they have (`VmRSS`) twelve seconds after the last block came; the reader's peak is of fetching them.";

@@ -127,7 +127,7 @@ pub(crate) fn fetch(folder: &Path, key: &str, port: u16) -> Result<()> {
     })
 }
 
-pub(super) fn node(folder: &Path, seed: u8) -> Result<Node> {
+fn node(folder: &Path, seed: u8) -> Result<Node> {
     let store = DiskStore::open(folder, StoreConfig::default())?;
     let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
     Ok(Node::start(Config { identity: KeyPair::from_seed(&[seed; 32]), store: Arc::new(store), transports })?)

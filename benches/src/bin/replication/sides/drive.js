@@ -74,7 +74,7 @@ async function cores (storage, list, count, port) {
   for (let i = 0; i < Number(count); i++) {
     const core = store.get(port ? Buffer.from(keys[i], 'hex') : { name: 'core ' + i })
     await core.ready()
-    if (!port) await core.append('one block')
+    if (!port && core.length === 0) await core.append('b'.repeat(100))
     all.push(core)
   }
   if (port) {

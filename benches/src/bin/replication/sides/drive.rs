@@ -122,21 +122,6 @@ fn cost(process: &mut Process) -> Result<Usage> {
     Ok(usage)
 }
 
-/// Makes a folder of files, 200 to a folder of its own, each of other bytes.
-pub(crate) fn make_files(folder: &Path, files: u64, bytes: usize) -> Result<()> {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut content = vec![0; bytes];
-    for number in 0..files {
-        let parent = folder.join(format!("{:03}", number / 200));
-        if number % 200 == 0 {
-            fs::create_dir_all(&parent)?;
-        }
-        random.fill(&mut content);
-        fs::write(parent.join(format!("{:03}.bin", number % 200)), &content)?;
-    }
-    Ok(())
-}
-
 /// Makes one large file.
 pub(crate) fn make_file(file: &Path, bytes: u64) -> Result<()> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);

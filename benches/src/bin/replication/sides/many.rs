@@ -1,21 +1,21 @@
 //! A peer with many cores and nothing to do: their owner, and one that has fetched them and stays connected.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_benches::Usage;
+use anypath_benches::idle::{fill, held, start};
 use anypath_interop::Process;
-use anypath_replicate::core::{Manifest, Signer};
-use anypath_wire::{Address, KeyPair};
+use anypath_wire::Address;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::core::node;
 use super::drive::event;
 use super::{Program, say};
 
 /// Starts both ends in a folder that is new; returns what each costs once all is fetched and quiet, the owner first.
-pub(crate) fn measure(program: Program, folder: &Path, count: u64) -> Result<[Usage; 2]> {
+pub(crate) fn measure(program: Program, folder: &Path, count: u32) -> Result<[Usage; 2]> {
     let start = |name: &str, port: Option<u64>| {
         let mut command = program.command("drive.js")?;
         command.arg("cores").arg(folder.join(name));
@@ -27,26 +27,28 @@ pub(crate) fn measure(program: Program, folder: &Path, count: u64) -> Result<[Us
         let port = event(&mut process, "open")?["port"].as_u64();
         anyhow::Ok((process, port))
     };
+    // The first owner makes the cores: what that takes is not what an idle one takes.
+    drop(start("owner", None)?);
     let (owner, port) = start("owner", None)?;
     let (reader, _) = start("reader", Some(port.context("the owner told no port")?))?;
-    std::thread::sleep(SETTLING);
+    std::thread::sleep(REST);
     Ok([Usage::of(owner.id())?, Usage::of(reader.id())?])
 }
 
 /// Holds so many cores open until killed; without a port their owner, who prints one, with it a peer that fetches all.
-pub(crate) fn hold(folder: &Path, count: u64, port: Option<u16>) -> Result<()> {
-    let runtime = Runtime::new()?;
-    let node = node(folder, if port.is_none() { 1 } else { 2 })?;
-    runtime.block_on(async {
+pub(crate) fn hold(folder: &Path, count: u32, port: Option<u16>) -> Result<()> {
+    if port.is_none() && !folder.exists() {
+        fill(folder, count, 1)?;
+    }
+    Runtime::new()?.block_on(async {
+        let node = start(folder, count, if port.is_none() { 1 } else { 2 }).await?;
         let mut told = json!({"event": "open"});
         if let Some(port) = port {
-            fetch(&node, count, port).await?;
-        } else {
-            for number in 0..count {
-                let (manifest, pair) = core(number);
-                let id = node.call(move |replicator| replicator.open_writable(manifest, pair)).await??;
-                node.call(move |replicator| replicator.append(id, &["one block".into()])).await??;
+            node.connect(Address { scheme: "tcp".into(), host: "127.0.0.1".into(), port });
+            while held(&node, count).await? < u64::from(count) {
+                tokio::time::sleep(POLL).await;
             }
+        } else {
             told["port"] = node.listen(&"tcp://127.0.0.1:0".parse()?).await?.port.into();
         }
         say(&told.to_string());
@@ -55,34 +57,7 @@ pub(crate) fn hold(folder: &Path, count: u64, port: Option<u16>) -> Result<()> {
     })
 }
 
-async fn fetch(node: &anypath_swarm::Node, count: u64, port: u16) -> Result<()> {
-    let mut events = node.subscribe();
-    let mut missing = Vec::new();
-    for number in 0..count {
-        let key = core(number).0.key();
-        let id = node.call(move |replicator| replicator.open(&key)).await??;
-        node.call(move |replicator| replicator.want(id, 0..u64::MAX)).await??;
-        missing.push(id);
-    }
-    node.connect(Address { scheme: "tcp".into(), host: "127.0.0.1".into(), port });
-    while !missing.is_empty() {
-        drop(events.recv().await);
-        missing = node
-            .read(move |replicator| {
-                missing.retain(|id| replicator.core(*id).contiguous_length() == 0);
-                missing
-            })
-            .await?;
-    }
-    Ok(())
-}
-
-fn core(number: u64) -> (Manifest, KeyPair) {
-    let mut seed = [5; 32];
-    seed[..8].copy_from_slice(&number.to_le_bytes());
-    let pair = KeyPair::from_seed(&seed);
-    (Manifest::single(Signer::new(pair.public())), pair)
-}
-
-/// How long both ends are left alone before they are looked at.
-const SETTLING: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long both ends are left alone before they are looked at: long enough for what is of no use any more to be given
+/// back.
+const REST: Duration = Duration::from_secs(12);
+const POLL: Duration = Duration::from_millis(50);
