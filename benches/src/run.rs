@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::figures::Figures;
-use crate::machine::Machine;
+use crate::machine::{Machine, warm};
 use crate::page::html;
 use crate::report::{Page, Target, markdown};
 
@@ -75,12 +75,17 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Runs of each case.
-    pub rounds: usize,
+    rounds: usize,
     /// Whether larger loads are wanted.
     pub long: bool,
 }
 
 impl Plan {
+    /// Returns the rounds' numbers, at most `most`; before each, memory is made ready.
+    pub fn rounds(&self, most: usize) -> impl Iterator<Item = usize> {
+        (1..=self.rounds.min(most)).inspect(|_| warm())
+    }
+
     /// Tells whoever waits how far it is.
     #[expect(clippy::print_stderr, reason = "progress is for people")]
     pub fn say(&self, what: &str) {

@@ -95,10 +95,8 @@ async fn shake_hands(conn: Conn, identity: &KeyPair) -> Result<Shaken, Connectio
     let (sealer, header) = Sealer::new(&handshake, random()?);
     writer.write_all(&header).await?;
     writer.flush().await?;
-    let mut opener = Opener::new(&handshake);
-    let header = next_frame(&mut reader, &mut frames).await?.ok_or(ConnectionError::HungUp)?;
-    opener.open(header)?;
-    frames.set_frame_bytes_max(FRAME_BYTES_MAX);
+    // The peer's header is read later: who it is, is proven, and what we have to say need not wait half a round trip.
+    let opener = Opener::new(&handshake);
     Ok(Shaken { handshake, reader, writer, frames, opener, sealer })
 }
 
@@ -172,6 +170,9 @@ async fn read(
     engine: &EngineHandle,
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
+    let header = timeout(HANDSHAKE_TIME_MAX, next_frame(reader, &mut frames)).await;
+    opener.open(header.map_err(|_| ConnectionError::Silent)??.ok_or(ConnectionError::HungUp)?)?;
+    frames.set_frame_bytes_max(FRAME_BYTES_MAX);
     let (mut room, mut unfinished) = (Room::default(), engine.unfinished.part());
     let own = PeerRoom::new();
     loop {

@@ -74,5 +74,6 @@ const TITLE: &str = "Replication, measured";
 const LEAD: &str = "\
 Ours and the JavaScript reference in one run on one machine: each side is a process of its own, both share its cores, and
 the runs of one round follow each other, so that a busy machine is busy for all of them. Figures are medians (min..max) of
-all rounds, each process and each folder new. Machines like this one vary by a third from run to run: compare within a
+all rounds, each process and each folder new. Before each round 2 GiB of memory are used and given back, since the host of a
+virtual machine may give memory slowly when it is first used. Machines like this one vary by a third from run to run: compare within a
 table. The raw figures lie beside this report; written by:";

@@ -19,7 +19,7 @@ impl Section for Core {
             let dir = tempfile::tempdir()?;
             let start = |program: Program| Server::start(program, &dir.path().join(program.name()), load);
             let (js, ours) = (start(Program::Js)?, start(Program::Ours)?);
-            for round in 1..=plan.rounds {
+            for round in plan.rounds(usize::MAX) {
                 for pair in Pair::ALL {
                     let server = if pair.from == Program::Js { &js } else { &ours };
                     let fetched = server.fetch(pair.to, &dir.path().join("copy"), load, server.port)?;

@@ -23,7 +23,7 @@ impl Section for Distant {
             let dir = tempfile::tempdir()?;
             let start = |program: Program| Server::start(program, &dir.path().join(program.name()), load);
             let servers = [(Pair::OURS, start(Program::Ours)?), (Pair::JS, start(Program::Js)?)];
-            for round in 1..=plan.rounds.min(ROUNDS_MAX) {
+            for round in plan.rounds(ROUNDS_MAX) {
                 let bytes = load.count * load.bytes as u64;
                 let sender = Sender::start(bytes, load.bytes)?;
                 let port = lay(LINE, sender.port)?;

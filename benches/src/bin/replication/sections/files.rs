@@ -24,7 +24,7 @@ impl Section for Files {
         let dir = tempfile::tempdir_in(&place)?;
         let folder = dir.path().join("files");
         make(&folder, LOAD)?;
-        for round in 1..=plan.rounds.min(ROUNDS_MAX) {
+        for round in plan.rounds(ROUNDS_MAX) {
             for pair in PAIRS {
                 let place = tempfile::tempdir_in(dir.path())?;
                 let at = |name: &str| place.path().join(name);

@@ -22,7 +22,7 @@ impl Section for Import {
             let seconds = Share::start(Program::Ours, store, folder)?.seconds;
             Ok(Duration::from_secs_f64(seconds))
         };
-        for round in 1..=plan.rounds.min(ROUNDS_MAX) {
+        for round in plan.rounds(ROUNDS_MAX) {
             for load in LOADS {
                 let dir = tempfile::tempdir()?;
                 let Imported { hash, import, list, again, start, .. } = measure(&share, dir.path(), load)?;

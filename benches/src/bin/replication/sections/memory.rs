@@ -22,8 +22,7 @@ impl Section for Memory {
         make_file(&folder.join("large.bin"), gib << 30)?;
         for pair in PAIRS {
             // The reference takes long and varies little.
-            let rounds = if pair.from == Program::Js { 1 } else { plan.rounds.min(ROUNDS_MAX) };
-            for _ in 0..rounds {
+            for _ in plan.rounds(if pair.from == Program::Js { 1 } else { ROUNDS_MAX }) {
                 let place = tempfile::tempdir_in(dir.path())?;
                 let at = |name: &str| place.path().join(name);
                 let share = Share::start(pair.from, &at("store"), &folder)?;
