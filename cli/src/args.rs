@@ -58,6 +58,8 @@ pub enum Command {
     Seed(Seed),
     /// Run a relay, where peers meet whose networks let nothing but HTTPS through.
     Relay(Relay),
+    /// Check a file of evidence that somebody signed two histories, with nothing else.
+    Verify(Verify),
     /// Show it all on this machine: one process shares a folder, another clones it.
     Demo,
 }
@@ -183,6 +185,19 @@ pub struct Relay {
     pub contact: String,
 }
 
+/// Check a file of evidence that somebody signed two histories, with nothing else.
+///
+/// Whoever signs for a drive and shows different versions of it to different people, as one version, can be held to it:
+/// when `clone`, `seed` or `share` meets both, it keeps them in a file of its store. Exit code 0 if the file proves it, 1
+/// if it does not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct Verify {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// Where peers meet.
 #[derive(Debug, Default, clap::Args)]
 pub struct Network {
@@ -255,6 +270,10 @@ const RELAY_EXAMPLES: &str = "\
 Examples:
   anypath relay --name relay.example --tls-cert fullchain.pem --tls-key privkey.pem    on a machine of its own
   anypath relay --plain --listen 127.0.0.1:8080                                        behind nginx and the like";
+
+const VERIFY_EXAMPLES: &str = "\
+Example:
+  anypath verify conflict-8stpjn….evidence";
 
 const EXIT_CODES: &str = "\
 Exit codes:

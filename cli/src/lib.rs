@@ -7,6 +7,7 @@ pub mod folder;
 
 mod args;
 mod commands;
+mod conflict;
 mod demo;
 mod drives;
 mod exit;
@@ -26,5 +27,5 @@ pub use interrupt::{Interrupt, Interrupted};
 pub use keys::Keys;
 pub use place::Place;
 pub use relays::Relays;
-pub use report::{Event, Report};
+pub use report::{Event, ProvenHead, Report};
 pub use watch::Watch;

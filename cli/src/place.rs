@@ -19,6 +19,7 @@ use crate::keys::PAIR_BYTES;
 /// keys                   the seeds of this node and of its drives, and what the encrypted ones are encrypted with
 /// folders/<hash>.seen    what share saw of a folder
 /// folders/<hash>.written what clone wrote into one
+/// conflict-<key>.evidence that whoever signs for the key signed two histories
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(PathBuf);
@@ -108,6 +109,11 @@ impl Place {
     /// Returns where clone remembers what it wrote into a folder.
     pub fn written(&self, folder: &Path) -> PathBuf {
         self.0.join("folders").join(short_hash(folder) + ".written")
+    }
+
+    /// Returns where the evidence lies that there are two histories of a core.
+    pub fn evidence(&self, core: &PublicKey) -> PathBuf {
+        self.0.join(format!("conflict-{core}.evidence"))
     }
 
     fn open(store: Option<&Path>, default: &str) -> Result<Self> {

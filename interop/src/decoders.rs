@@ -9,7 +9,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
-use anypath_replicate::core::{Encryption, Manifest};
+use anypath_replicate::core::{Encryption, Evidence, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
 use anypath_replicate::messages::{Handshake, Message};
 use anypath_replicate::mux::{Event, Mux, Protocol};
@@ -31,6 +31,7 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("codec", codec),
     ("drive", drive),
     ("entry", entry),
+    ("evidence", evidence),
     ("frames", frames),
     ("manifest", manifest),
     ("messages", messages),
@@ -187,6 +188,15 @@ fn manifest(data: &[u8]) {
     let mut again = Vec::new();
     manifest.encode(&mut again);
     assert_eq!(Manifest::decode(&mut Decoder::new(&again)), Ok(manifest));
+}
+
+/// A piece of evidence: what was read is written alike, and either proves something or not.
+fn evidence(data: &[u8]) {
+    let Ok(evidence) = Evidence::decode(data) else { return };
+    assert_eq!(evidence.encode(), data);
+    if let Ok(contradiction) = evidence.verify() {
+        assert!(contradiction.heads.iter().all(|head| contradiction.blocks.end <= head.length));
+    }
 }
 
 /// The blocks of a bee that somebody signed, read and written in every way.

@@ -10,6 +10,7 @@ use anypath_wire::{EncryptionKey, PublicKey};
 use super::session::Session;
 use super::share::listen_at;
 use crate::args::{Seed, Storage};
+use crate::conflict::Frozen;
 use crate::drives::{Kept, Reading, RemoteDrive};
 use crate::folder::drive::Version;
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
@@ -48,7 +49,11 @@ fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt
     let mut told: Vec<Version> = Vec::new();
     let mut started = Instant::now();
     while !interrupt.is_asked() {
+        leave_out_frozen(&mut drives, session)?;
         let kept = drives.iter_mut().map(RemoteDrive::keep_whole).collect::<Result<Option<Vec<_>>>>();
+        if kept.as_ref().is_err_and(anyhow::Error::is::<Frozen>) {
+            continue;
+        }
         if let Some(kept) = unless(interrupt, kept)?.flatten() {
             let versions: Vec<Version> = kept.iter().map(|kept| kept.version).collect();
             if versions != told {
@@ -66,6 +71,23 @@ fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt
         unless(interrupt, waiter.pause())?;
     }
     Err(Interrupted.into())
+}
+
+/// Leaves out the drives that are frozen, each told; the last one ends it all.
+fn leave_out_frozen(drives: &mut Vec<RemoteDrive>, session: &Session) -> Result<()> {
+    let mut at = 0;
+    while let Some(drive) = drives.get(at) {
+        let checked = drive.check();
+        match checked.as_ref().map_err(anyhow::Error::downcast_ref::<Frozen>) {
+            Err(Some(frozen)) if drives.len() > 1 => {
+                session.conflicts.tell(&frozen.0);
+                drives.remove(at);
+            }
+            Ok(()) => at += 1,
+            Err(_) => return checked,
+        }
+    }
+    Ok(())
 }
 
 /// An interruption is how seeding ends, and no error.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::PrimaryKey;
+use anypath_replicate::replicator::Event as CoreEvent;
 use anypath_replicate::store::{Config as StoreConfig, DiskStore, Durability};
 use anypath_swarm::{Config, Event as NodeEvent, Node};
 use anypath_transports::https::Https;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
+use crate::conflict::{Conflicts, Frozen};
 use crate::drives::{Reach, Waiter};
 use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Relays, Report, Storage};
 
@@ -27,6 +29,8 @@ pub(super) struct Session {
     pub reach: Reach,
     /// What drives of our own derive from.
     pub primary: PrimaryKey,
+    /// The drives of which there are two histories.
+    pub conflicts: Conflicts,
     node: Arc<Node>,
     /// What meets peers at relays, if any is named.
     https: Option<Https>,
@@ -60,12 +64,16 @@ impl Session {
             Node::start(Config { identity, store: Arc::new(store), transports }).context("cannot start threads")?;
         let reach = Reach::default();
         let mut events = node.subscribe();
-        let (told, reported) = (reach.clone(), report.clone());
+        let conflicts = Conflicts::new(place.clone(), report.clone(), reach.clone());
+        let (told, reported, frozen) = (reach.clone(), report.clone(), conflicts.clone());
         let reporter = runtime.spawn(async move {
             loop {
                 match events.recv().await {
                     Ok(event) => {
                         tell(&event, &told, &reported);
+                        if let NodeEvent::Core(CoreEvent::Conflict { conflict, .. }) = &event {
+                            frozen.tell(conflict);
+                        }
                         told.note(&event);
                     }
                     Err(RecvError::Lagged(_)) => {}
@@ -74,7 +82,7 @@ impl Session {
             }
         });
         let (node, primary) = (Arc::new(node), PrimaryKey(keys.primary));
-        Ok(Self { place, reach, primary, node, https, runtime, reporter, interrupt: interrupt.clone() })
+        Ok(Self { place, reach, primary, conflicts, node, https, runtime, reporter, interrupt: interrupt.clone() })
     }
 
     /// Returns a way to wait for the node.
@@ -139,7 +147,10 @@ impl Session {
     /// # Errors
     /// The store's, or else the command's own.
     pub(super) fn run(self, command: impl FnOnce(&Self) -> Result<Exit>) -> Result<Exit> {
-        let outcome = command(&self);
+        let outcome = command(&self).map_err(|error| match error.downcast_ref::<Frozen>() {
+            Some(frozen) => self.conflicts.failure(frozen).into(),
+            None => error,
+        });
         self.close()?;
         outcome
     }

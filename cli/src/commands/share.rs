@@ -61,6 +61,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     tell(&imported, false);
     if let Some(watch) = watch {
         while watch.wait(interrupt).is_ok() {
+            drive.check()?;
             let again = bring(&mut drive, &mut seen)?;
             if again.put + again.deleted > 0 {
                 tell(&again, true);
@@ -69,6 +70,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     }
     let mut waiter = session.waiter(Duration::MAX);
     while !interrupt.is_asked() {
+        drive.check()?;
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
     Err(Interrupted.into())

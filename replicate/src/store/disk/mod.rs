@@ -360,7 +360,7 @@ const JOURNAL: &str = "journal";
 const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes of blocks after which it is: what opening may have to read again for their checksums.
-const UNSETTLED_BYTES_MAX: u64 = 64 << 20;
+const UNSETTLED_BYTES_MAX: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {
