@@ -54,12 +54,12 @@ fn what_a_durable_clone_said_is_there_after_a_kill() -> Result<()> {
     generate(&path("folder"), Plan { seed: 4, files: 40, large_bytes: 3 << 20 })?;
     let share = Share::start(&path("share store"), &path("folder"), &["--durable"])?;
     let link = share.link.parse::<Link>()?.key.to_string();
-    let words = ["clone", &share.link, text(&path("target"))?, "--durable", "--live"];
-    let mut clone = Anypath::start(&path("store"), words)?;
+    let target = path("target");
+    let mut clone = Anypath::start(&path("store"), ["clone", &share.link, text(&target)?, "--durable", "--live"])?;
     clone.wait_for("done")?;
     clone.kill();
     share.stop()?;
-    expect_same(&list(&path("folder"))?, &list(&path("target"))?)?;
+    expect_same(&list(&path("folder"))?, &list(&target)?)?;
 
     let mut seed = Anypath::start(&path("store"), ["seed", &link, "--durable", "--listen", "tcp://127.0.0.1:0"])?;
     let via = listening_address(&mut seed, 0)?.to_string();
