@@ -55,14 +55,14 @@ module.exports = class Channels {
       protocol,
       aliases,
       id: tag ? Buffer.from(tag) : null,
-      handshake: c.raw.string,
-      onopen: (theirs) => this.emit('opened', { channel: number, conn, protocol, tag, handshake: theirs }),
+      handshake: c.raw, // c.raw.string reads on into whatever came behind the handshake in one batch
+      onopen: (theirs) => this.emit('opened', { channel: number, conn, protocol, tag, handshake: theirs.toString() }),
       onclose: () => this.emit('closed', { channel: number, opened: channel.opened })
     })
     if (channel === null) return null
     const number = this.channels.push(channel) - 1
     for (let kind = 0; kind < KINDS; kind++) channel.addMessage({ onmessage: (body) => this.heard(number, kind, body) })
-    channel.open(handshake)
+    channel.open(Buffer.from(handshake))
     this.send({ channel: number, messages })
     return { channel: number }
   }

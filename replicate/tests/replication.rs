@@ -229,6 +229,37 @@ fn bytes_are_found_by_another_peer_when_the_first_has_gone() {
 }
 
 #[test]
+fn bytes_are_found_at_two_peers_of_which_each_holds_a_part_of_the_way() {
+    let (mut writer, core) = writer(600);
+    let key = *writer.core(core).key();
+    let part = |blocks: Range<u64>, writer: &mut Replicator| {
+        let mut source = reader();
+        let copy = source.open(&key).unwrap();
+        source.want(copy, blocks).unwrap();
+        Link::new(writer, &mut source).settle(writer, &mut source);
+        source
+    };
+    let (mut far, mut near) = (part(200..300, &mut writer), part(1..100, &mut writer));
+    let mut reader = reader();
+    let copy = reader.open(&key).unwrap();
+    reader.follow(copy).unwrap();
+    let (mut to_far, mut to_near) = (Link::new(&mut far, &mut reader), Link::new(&mut near, &mut reader));
+    to_far.settle(&mut far, &mut reader);
+    to_near.settle(&mut near, &mut reader);
+    reader.want_nothing(copy);
+    reader.seek(copy, 1_000).unwrap();
+    // The far one tells what it holds and is asked; while its answer is on its way the near one tells what it holds.
+    for _ in 0..3 {
+        to_far.step(&mut far, &mut reader).unwrap();
+    }
+    to_near.settle(&mut near, &mut reader);
+    to_far.settle(&mut far, &mut reader);
+    to_near.settle(&mut near, &mut reader);
+    let (block, offset) = writer.core(core).seek(1_000).unwrap().unwrap();
+    assert_eq!(reader.core(copy).position(1_000).unwrap(), Position::In { block, offset });
+}
+
+#[test]
 fn forgotten_blocks_are_no_longer_offered_and_not_wanted_again() {
     let (mut writer, core) = writer(100);
     let (mut reader, mut late) = (reader(), reader());

@@ -15,8 +15,9 @@ function join (isInitiator, socket) {
   stream.on('error', (err) => console.error(err.message))
   const channel = Protomux.from(stream).createChannel({
     protocol: 'anypath-example/chat',
-    handshake: c.raw.string,
-    onopen: (theirs) => {
+    handshake: c.raw, // not c.raw.string, which reads on into what follows in the same batch
+    onopen: (handshake) => {
+      const theirs = handshake.toString()
       channel.userData = theirs
       console.log(theirs + ' is here')
     },
@@ -25,10 +26,10 @@ function join (isInitiator, socket) {
       console.log((channel.userData || '') + ' left')
     }
   })
-  const line = channel.addMessage({ encoding: c.raw.string, onmessage: (text) => console.log(channel.userData + ': ' + text) })
+  const line = channel.addMessage({ encoding: c.raw, onmessage: (text) => console.log(channel.userData + ': ' + text.toString()) })
   const chat = { channel, line, stream }
   chats.add(chat)
-  channel.open(name)
+  channel.open(Buffer.from(name))
 }
 
 if (address) {
@@ -41,5 +42,5 @@ if (address) {
 }
 
 readline.createInterface({ input: process.stdin })
-  .on('line', (text) => chats.forEach(({ line }) => line.send(text)))
+  .on('line', (text) => chats.forEach(({ line }) => line.send(Buffer.from(text))))
   .on('close', () => chats.forEach(({ channel, stream }) => { channel.close(); stream.end() }))

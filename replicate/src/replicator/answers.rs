@@ -225,6 +225,8 @@ impl Exchange {
     fn settle(&mut self, id: PeerId, pending: &Pending) {
         if let Some(seek) = pending.request.seek {
             self.seeks.give_back(seek, id);
+            // The next step may be one that only others can answer.
+            self.peer_ids().into_iter().for_each(|id| self.search_later(id));
         }
         if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
             self.upgrading = None;
