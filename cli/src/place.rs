@@ -43,6 +43,14 @@ impl Place {
         Self::open(store, &format!("seed-{}", &HEXLOWER.encode(&hash_all(&keys))[..HASH_CHARS]))
     }
 
+    /// Opens the store named on the command line, or else the default one of a relay.
+    ///
+    /// # Errors
+    /// Those of [`Place::for_folder`].
+    pub fn for_relay(store: Option<&Path>) -> Result<Self> {
+        Self::open(store, "relay")
+    }
+
     /// Returns whether a folder is a store, anybody's, by the seeds and the folder beside them: the two that are there
     /// first.
     pub fn is_at(path: &Path) -> bool {

@@ -16,6 +16,7 @@ use anypath_replicate::mux::{Event, Mux, Protocol};
 use anypath_replicate::noise::{Frames, Opener, Sealer, XxHandshake};
 use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_transports::https::session::{self, Control, Frame, Records};
+use anypath_transports::https::{Descriptor, Proxy, Target, read_roots};
 use anypath_wire::noise::NoiseHandshake;
 use anypath_wire::{Address, Decoder, EncryptionKey, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
 use bytes::{Bytes, BytesMut};
@@ -36,10 +37,27 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("messages", messages),
     ("mux", mux),
     ("noise", noise),
+    ("relay", relay),
     ("sealed", sealed),
     ("session", session),
     ("texts", texts),
 ];
+
+/// What a relay is asked for, what it says about itself, and what a person names a proxy and authorities by.
+fn relay(data: &[u8]) {
+    if let Some(target) = Target::decode(data) {
+        assert_eq!(&target.encode()[..], data);
+        assert!(target.proven(&[0; 64]).is_none(), "a signature for this session");
+    }
+    let pair = KeyPair::from_seed(&[1; 32]);
+    if let Some(descriptor) = Descriptor::decode(data).filter(|descriptor| descriptor.key == pair.public()) {
+        assert_eq!(Descriptor::decode(descriptor.encode(&pair).as_bytes()), Some(descriptor));
+    }
+    drop(read_roots(data));
+    if let Ok(proxy) = String::from_utf8_lossy(data).parse::<Proxy>() {
+        assert!(proxy.to_string().parse::<Proxy>().is_ok_and(|again| again == Proxy { credentials: None, ..proxy }));
+    }
+}
 
 /// A stream cut anywhere: as it is, and as the text of authentic messages, which must come out again.
 fn frames(data: &[u8]) {

@@ -27,7 +27,9 @@ pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interru
     }
     let keys: Vec<PublicKey> = named.keys().copied().collect();
     let place = Place::for_drives(storage.store.as_deref(), &keys)?;
-    Session::open(place, storage, report, interrupt)?.run(|session| keep(args, named, session, report, interrupt))
+    let relays = args.network.relays(args.links.iter().flat_map(|link| &link.via));
+    Session::open(place, storage, relays, report, interrupt)?
+        .run(|session| keep(args, named, session, report, interrupt))
 }
 
 /// Drives, each with what it is read with as far as a link told.
@@ -37,8 +39,11 @@ fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt
     session.listen(&listen_at(&args.network.listen)?, report)?;
     let open =
         |(key, encryption)| RemoteDrive::open(session.waiter(Duration::MAX), key, encryption, Reading::IfPossible);
+    let keys: Vec<PublicKey> = named.keys().copied().collect();
     let drives = named.into_iter().map(open);
     let mut drives = drives.collect::<Result<Vec<_>>>()?;
+    keys.iter().for_each(|key| session.meet(key));
+    session.register(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)), report)?;
     session.connect(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)));
     let mut waiter = session.waiter(Duration::MAX);
     let mut told: Vec<Version> = Vec::new();

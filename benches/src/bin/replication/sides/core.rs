@@ -108,7 +108,7 @@ pub(crate) fn fetch(folder: &Path, key: &str, port: u16) -> Result<()> {
         let mut events = node.subscribe();
         let (begun, before) = (Instant::now(), Usage::here()?.cpu_seconds);
         node.call(move |replicator| replicator.want(core, 0..u64::MAX)).await??;
-        node.connect(Address { scheme: "tcp".into(), host: "127.0.0.1".into(), port });
+        node.connect(Address { scheme: "tcp".into(), host: "127.0.0.1".into(), port, key: None });
         let blocks = loop {
             drop(events.recv().await);
             let look = |replicator: &anypath_replicate::replicator::Replicator, core| {

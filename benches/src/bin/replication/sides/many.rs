@@ -44,7 +44,7 @@ pub(crate) fn hold(folder: &Path, count: u32, port: Option<u16>) -> Result<()> {
         let node = start(folder, count, if port.is_none() { 1 } else { 2 }).await?;
         let mut told = json!({"event": "open"});
         if let Some(port) = port {
-            node.connect(Address { scheme: "tcp".into(), host: "127.0.0.1".into(), port });
+            node.connect(Address { scheme: "tcp".into(), host: "127.0.0.1".into(), port, key: None });
             while held(&node, count).await? < u64::from(count) {
                 tokio::time::sleep(POLL).await;
             }
