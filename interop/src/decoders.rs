@@ -8,6 +8,13 @@ use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use anypath_dht::classic::Message as Krpc;
+use anypath_dht::hyperswarm::messages::{
+    Announce, Handshake as DhtHandshake, Holepunch, HolepunchPayload, LookupReply, MutablePut, NoisePayload,
+    PluginRequest,
+};
+use anypath_dht::hyperswarm::{Config as DhtConfig, Node as DhtNode, Packet};
+use anypath_dht::{Ask, Command, Discovery, Socket};
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
 use anypath_replicate::core::{Encryption, Evidence, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
@@ -18,7 +25,9 @@ use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_transports::https::session::{self, Control, Frame, Records};
 use anypath_transports::https::{Descriptor, Proxy, Target, read_roots};
 use anypath_wire::noise::NoiseHandshake;
-use anypath_wire::{Address, Decoder, EncryptionKey, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role};
+use anypath_wire::{
+    Address, Decoder, EncryptionKey, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role, Time,
+};
 use bytes::{Bytes, BytesMut};
 
 /// What is done with arbitrary bytes; it must not panic.
@@ -33,11 +42,15 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("entry", entry),
     ("evidence", evidence),
     ("frames", frames),
+    ("hyperdht", hyperdht),
+    ("krpc", krpc),
     ("manifest", manifest),
     ("messages", messages),
     ("mux", mux),
     ("noise", noise),
+    ("node", node),
     ("relay", relay),
+    ("rpc", rpc),
     ("sealed", sealed),
     ("session", session),
     ("texts", texts),
@@ -178,6 +191,85 @@ fn messages(data: &[u8]) {
         message.encode(&mut again);
         // We write requests as those of today do, with the padding.
         assert_eq!(Message::decode(kind, &again.into(), true), Ok(Some(message)));
+    }
+}
+
+/// A datagram of dht-rpc.
+fn rpc(data: &[u8]) {
+    let again = match Packet::decode(data) {
+        Err(_) => return,
+        Ok(Packet::Request(request)) => request.encode(),
+        Ok(Packet::Reply(reply)) => {
+            assert!(reply.closer.len() <= data.len() / 6);
+            reply.encode()
+        }
+    };
+    assert_eq!(Packet::decode(data), Packet::decode(&again));
+}
+
+/// What HyperDHT puts into the values of datagrams.
+fn hyperdht(data: &[u8]) {
+    again(data, Announce::decode, Announce::encode);
+    again(data, DhtHandshake::decode, DhtHandshake::encode);
+    again(data, Holepunch::decode, Holepunch::encode);
+    again(data, HolepunchPayload::decode, HolepunchPayload::encode);
+    again(data, NoisePayload::decode, NoisePayload::encode);
+    again(data, MutablePut::decode, MutablePut::encode);
+    again(data, PluginRequest::decode, PluginRequest::encode);
+    again(data, LookupReply::decode, |reply| {
+        let mut out = Vec::new();
+        reply.encode(&mut out);
+        out
+    });
+}
+
+/// A datagram of BitTorrent's DHT.
+fn krpc(data: &[u8]) {
+    if let Ok(message) = Krpc::decode(data) {
+        assert_eq!(Krpc::decode(&message.encode()), Ok(message));
+    }
+}
+
+/// A node of Hyperswarm's DHT that stores and asks, and datagrams from its bootstrap node and a stranger, behind a byte that
+/// says from whom, at which socket, and how long after the one before.
+fn node(data: &[u8]) {
+    let [bootstrap, stranger] = [1, 2].map(|host| std::net::SocketAddrV4::new([10, 0, 0, host].into(), 1));
+    let public_address = Some(std::net::SocketAddrV4::new([10, 0, 0, 9].into(), 49_737));
+    let config = DhtConfig {
+        public_address,
+        bootstrap: vec![bootstrap],
+        ephemeral: Some(false),
+        firewalled: false,
+        ..DhtConfig::default()
+    };
+    let (mut now, mut sent, mut received) = (Time::ZERO, 0, 1_000);
+    let mut node = DhtNode::new(now, config);
+    node.handle_command(now, Command { query: 1, ask: Ask::Lookup { topic: [7; 32] } });
+    for piece in pieces(data) {
+        let Some((&how, datagram)) = piece.split_first() else { continue };
+        let from = if how & 1 == 0 { bootstrap } else { stranger };
+        let socket = if how & 2 == 0 { Socket::Server } else { Socket::Client };
+        node.handle_datagram(now, socket, from.into(), datagram);
+        received += datagram.len();
+        now = now + std::time::Duration::from_millis(40 * u64::from(how >> 2));
+        while node.poll_deadline().is_some_and(|deadline| deadline.at <= now) {
+            node.handle_timeout(now);
+        }
+        while let Some((_, transmit)) = node.poll_transmit() {
+            sent += transmit.datagram.len();
+        }
+        while node.poll_event().is_some() {}
+    }
+    assert!(sent < 200 * received, "{sent} bytes for {received}");
+}
+
+fn again<T: PartialEq + Debug, E: PartialEq + Debug>(
+    data: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+    encode: impl Fn(&T) -> Vec<u8>,
+) {
+    if let Ok(value) = decode(data) {
+        assert_eq!(decode(&encode(&value)), Ok(value));
     }
 }
 

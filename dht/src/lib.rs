@@ -1,0 +1,12 @@
+//! Who has this topic? Kademlia in two dialects, as protocol cores without clock, socket, task or randomness of their own.
+
+pub mod classic;
+pub mod hyperswarm;
+pub mod kademlia;
+pub mod world;
+
+mod chance;
+mod discovery;
+mod generations;
+
+pub use discovery::{Ask, Command, Discovery, Event, Outcome, Socket};
