@@ -100,6 +100,8 @@ type Measured = BTreeMap<String, Measurement>;
 #[derive(Debug, Serialize, Deserialize)]
 struct Measurement {
     how: How,
+    /// What it took.
+    seconds: f64,
     figures: Figures,
 }
 
@@ -107,8 +109,6 @@ struct Measurement {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct How {
     command: String,
-    /// What the whole run took.
-    seconds: f64,
     machine: Machine,
 }
 
@@ -123,17 +123,14 @@ pub fn run(subject: &Subject<'_>, options: &Options) -> Result<()> {
     ensure!(known, "the sections are {}", names.join(", "));
     let folder = options.out.clone().or_else(|| options.only.is_empty().then(|| REPORTS.into()));
     let path = |kind| folder.as_ref().map(|folder| folder.join(format!("{}.{kind}", subject.name)));
-    let new = if options.render { Measured::new() } else { measure(subject, options)? };
-    let mut measured = match path("json").filter(|path| path.exists()) {
-        Some(path) => kept(&path)?,
+    let raw = path("json");
+    let mut measured = match raw.as_ref().filter(|path| path.exists()) {
+        Some(path) => kept(path)?,
         None => Measured::new(),
     };
     measured.retain(|name, _| names.contains(&name.as_str()));
-    measured.extend(new);
-    if let Some(path) = path("json") {
-        fs::create_dir_all(path.parent().context("a report needs a folder")?)?;
-        // First of all: should the report fail, it can be written again.
-        fs::write(path, serde_json::to_string_pretty(&measured)? + "\n")?;
+    if !options.render {
+        measure(subject, options, &mut measured, raw.as_deref())?;
     }
     let sections = subject.sections.iter().filter_map(|section| Some((section, measured.get(section.name())?)));
     let pages = sections.map(|(section, kept)| section.page(&kept.figures)).collect::<Result<Vec<Page>>>()?;
@@ -148,22 +145,26 @@ pub fn run(subject: &Subject<'_>, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(subject: &Subject<'_>, options: &Options) -> Result<Measured> {
+/// Measures the sections that are wanted, and keeps the figures of each as soon as it is done.
+fn measure(subject: &Subject<'_>, options: &Options, measured: &mut Measured, raw: Option<&Path>) -> Result<()> {
     let plan = Plan { rounds: options.rounds, long: options.long };
-    let mut sections = BTreeMap::new();
-    let begun = Instant::now();
+    let how = How { command: command(subject), machine: Machine::here() };
     for section in subject.sections {
         let name = section.name();
-        if options.only.is_empty() || options.only.iter().any(|only| only == name) {
-            let mut figures = Figures::default();
-            section.measure(&plan, &mut figures).with_context(|| format!("the section {name} failed"))?;
-            plan.say(&format!("{name} is measured, {:.0} s since the start", begun.elapsed().as_secs_f64()));
-            sections.insert(name.to_owned(), figures);
+        if !options.only.is_empty() && options.only.iter().all(|only| only != name) {
+            continue;
+        }
+        let (begun, mut figures) = (Instant::now(), Figures::default());
+        section.measure(&plan, &mut figures).with_context(|| format!("the section {name} failed"))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        plan.say(&format!("{name} is measured, in {seconds:.0} s"));
+        measured.insert(name.to_owned(), Measurement { how: how.clone(), seconds, figures });
+        if let Some(path) = raw {
+            fs::create_dir_all(path.parent().context("a report needs a folder")?)?;
+            fs::write(path, serde_json::to_string_pretty(&measured)? + "\n")?;
         }
     }
-    let how = How { command: command(subject), seconds: begun.elapsed().as_secs_f64(), machine: Machine::here() };
-    let with_how = |(name, figures)| (name, Measurement { how: how.clone(), figures });
-    Ok(sections.into_iter().map(with_how).collect())
+    Ok(())
 }
 
 /// Returns what was typed, as whoever wants the same would; where the report went does not matter.
@@ -188,18 +189,19 @@ fn kept(path: &Path) -> Result<Measured> {
 
 /// Returns what is said first: how it was measured, and what was reached of what was asked.
 fn lead(subject: &Subject<'_>, measured: &Measured, pages: &[Page]) -> String {
-    let mut runs: Vec<(&How, Vec<&str>)> = Vec::new();
+    let mut runs: Vec<(&How, Vec<String>)> = Vec::new();
     for name in subject.sections.iter().map(|section| section.name()) {
-        let Some(Measurement { how, .. }) = measured.get(name) else { continue };
+        let Some(Measurement { how, seconds, .. }) = measured.get(name) else { continue };
+        let took = format!("{name} {seconds:.0} s");
         match runs.iter_mut().find(|(known, _)| *known == how) {
-            Some((_, names)) => names.push(name),
-            None => runs.push((how, vec![name])),
+            Some((_, sections)) => sections.push(took),
+            None => runs.push((how, vec![took])),
         }
     }
     let mut text = subject.lead.trim().to_owned();
-    for (How { command, seconds, machine }, names) in runs {
-        let (names, machine) = (names.join(", "), machine.text());
-        text += &format!("\n\n```sh\n{command}\n```\n\n{machine}- Took {seconds:.0} s for: {names}\n");
+    for (How { command, machine }, sections) in runs {
+        let (took, machine) = (sections.join(", "), machine.text());
+        text += &format!("\n\n```sh\n{command}\n```\n\n{machine}- Took: {took}\n");
     }
     text + "\n" + &Target::table(pages.iter().flat_map(|page| &page.targets)).markdown()
 }
