@@ -1,25 +1,15 @@
 //! What a peer costs that has many cores open and nothing to do.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use anypath_replicate::core::{Manifest, Signer};
 use anypath_replicate::replicator::Replicator;
 use anypath_replicate::store::{Config as StoreConfig, DiskStore};
 use anypath_swarm::{Config, Node};
 use anypath_transports::{Tcp, Transport};
 use anypath_wire::{KeyPair, PublicKey};
-
-/// Memory of a process, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// Now resident.
-    pub now: u64,
-    /// The most it ever was.
-    pub peak: u64,
-}
 
 /// Makes a store of so many cores, each with so many blocks of 100 bytes.
 ///
@@ -70,19 +60,6 @@ pub async fn held(node: &Node, cores: u32) -> Result<u64> {
         })
     };
     node.call(count).await?
-}
-
-/// Returns what this process takes; Linux only.
-///
-/// # Errors
-/// Where the system does not say.
-pub fn memory() -> Result<Memory> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
-        Ok::<u64, anyhow::Error>(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
-    };
-    Ok(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")? })
 }
 
 fn pair(core: u32) -> KeyPair {

@@ -44,14 +44,17 @@ pub const LOADS: [Load; 3] = [
     Load { name: "10,000 files of 4 KiB", files: 10_000, file_bytes: 4 << 10 },
 ];
 
-/// Makes the folder below `root` and measures a round. `program` is a release build of `anypath`.
+/// Shares a folder with a store, the first path and the second, and returns how long it took until it was shared.
+pub type Share<'a> = &'a dyn Fn(&Path, &Path) -> Result<Duration>;
+
+/// Makes the folder `root/folder` and measures a round.
 ///
 /// # Errors
 /// If the file system or the program fails.
-pub fn measure(program: &Path, root: &Path, load: Load) -> Result<Imported> {
+pub fn measure(share: Share<'_>, root: &Path, load: Load) -> Result<Imported> {
     let folder = root.join("folder");
     let bytes = make(&folder, load)?;
-    let share = |folder: &Path, store: &str| share(program, folder, &root.join(store));
+    let share = |folder: &Path, store: &str| share(folder, &root.join(store));
     let hash = timed(|| hash_all(&folder))?;
     let import = share(&folder, "store")?;
     let list = timed(|| list(&folder, &mut |_| Ok(())))?;
@@ -72,8 +75,12 @@ pub fn program() -> Result<PathBuf> {
     program.context("no `anypath` beside this program: cargo build --release -p anypath-cli")
 }
 
-/// Files of pseudo-random bytes, 256 to a folder, older than the last tick of the file system's clock.
-fn make(folder: &Path, load: Load) -> Result<u64> {
+/// Makes files of pseudo-random bytes, 256 to a folder, older than the last tick of the file system's clock; returns the
+/// bytes of all.
+///
+/// # Errors
+/// If the file system fails.
+pub fn make(folder: &Path, load: Load) -> Result<u64> {
     let mut state = 1u64;
     let mut content = vec![0; load.file_bytes];
     for number in 0..load.files {
@@ -117,7 +124,11 @@ fn list(folder: &Path, file: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> 
     Ok(())
 }
 
-fn share(program: &Path, folder: &Path, store: &Path) -> Result<Duration> {
+/// Runs `program`, a release build of `anypath`, as [`Share`].
+///
+/// # Errors
+/// If it cannot be started or fails.
+pub fn share(program: &Path, folder: &Path, store: &Path) -> Result<Duration> {
     let began = Instant::now();
     let mut command = Command::new(program);
     command.args(["share", "--json", "--listen", "tcp://127.0.0.1:0", "--store"]).args([store, folder]);

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, BufRead, Read};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use anypath_wire::{Address, Link, ListenAt};
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Parser, Subcommand};
+
+use crate::Relays;
 
 /// Share a folder, clone it, byte for byte, whatever the network lets through.
 #[derive(Debug, Parser)]
@@ -53,6 +56,10 @@ pub enum Command {
     Clone(Clone),
     /// Keep what links name and serve it to others, without writing files.
     Seed(Seed),
+    /// Run a relay, where peers meet whose networks let nothing but HTTPS through.
+    Relay(Relay),
+    /// Check a file of evidence that somebody signed two histories, with nothing else.
+    Verify(Verify),
     /// Show it all on this machine: one process shares a folder, another clones it.
     Demo,
 }
@@ -136,6 +143,61 @@ pub struct Seed {
     pub network: Network,
 }
 
+/// Run a relay, where peers meet whose networks let nothing but HTTPS through.
+///
+/// It passes on what peers send each other and can read none of it. Others name it by --via https://NAME, best with the
+/// key behind a #, as it is told at the start.
+#[derive(Debug, clap::Args)]
+#[command(after_help = RELAY_EXAMPLES)]
+pub struct Relay {
+    /// Listen here.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:443")]
+    pub listen: SocketAddr,
+
+    /// The name by which others reach it, for what it tells about itself.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// The file with its certificate and those above it (PEM); read again when it changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "plain",
+        requires = "tls_key",
+        conflicts_with = "plain"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The file with its certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Speak plain HTTP: something in front of it has the certificate.
+    #[arg(long)]
+    pub plain: bool,
+
+    /// Let in only who shows what this file holds.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Whom to ask about this relay, for its page.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub contact: String,
+}
+
+/// Check a file of evidence that somebody signed two histories, with nothing else.
+///
+/// Whoever signs for a drive and shows different versions of it to different people, as one version, can be held to it:
+/// when `clone`, `seed` or `share` meets both, it keeps them in a file of its store. Exit code 0 if the file proves it, 1
+/// if it does not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct Verify {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// Where peers meet.
 #[derive(Debug, Default, clap::Args)]
 pub struct Network {
@@ -143,9 +205,13 @@ pub struct Network {
     #[arg(long, value_name = "URL")]
     pub listen: Vec<ListenAt>,
 
-    /// Dial the peer here; repeatable.
+    /// Dial the peer here, or meet peers at a relay (https://NAME[#KEY]); repeatable.
     #[arg(long, value_name = "URL")]
     pub via: Vec<Address>,
+
+    /// How relays are reached.
+    #[command(flatten)]
+    pub relays: Relays,
 }
 
 /// Reads a link, from standard input if it is `-`: other users of the machine may see the words of a command line.
@@ -200,6 +266,15 @@ const SEED_EXAMPLES: &str = "\
 Example:
   anypath seed 'hyper://…?via=tcp://192.0.2.7:3282' --listen tcp://0.0.0.0:4000";
 
+const RELAY_EXAMPLES: &str = "\
+Examples:
+  anypath relay --name relay.example --tls-cert fullchain.pem --tls-key privkey.pem    on a machine of its own
+  anypath relay --plain --listen 127.0.0.1:8080                                        behind nginx and the like";
+
+const VERIFY_EXAMPLES: &str = "\
+Example:
+  anypath verify conflict-8stpjn….evidence";
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -245,6 +320,10 @@ mod tests {
             &["anypath", "clone", &key, "--timeout", "soon"],
             &["anypath", "share", ".", "--listen", "3282"],
             &["anypath", "seed"],
+            &["anypath", "relay"],
+            &["anypath", "relay", "--tls-cert", "x"],
+            &["anypath", "relay", "--plain", "--tls-cert", "x", "--tls-key", "y"],
+            &["anypath", "share", "--proxy", "socks5://x:1"],
             &["anypath", "fly"],
         ];
         for words in bad {

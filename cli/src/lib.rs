@@ -7,6 +7,7 @@ pub mod folder;
 
 mod args;
 mod commands;
+mod conflict;
 mod demo;
 mod drives;
 mod exit;
@@ -14,6 +15,7 @@ mod interrupt;
 mod keys;
 mod lasting;
 mod place;
+mod relays;
 mod report;
 mod watch;
 
@@ -24,5 +26,6 @@ pub use exit::{Exit, Failure, NOBODY, Rung, USAGE};
 pub use interrupt::{Interrupt, Interrupted};
 pub use keys::Keys;
 pub use place::Place;
-pub use report::{Event, Report};
+pub use relays::Relays;
+pub use report::{Event, ProvenHead, Report};
 pub use watch::Watch;

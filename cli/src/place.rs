@@ -19,6 +19,7 @@ use crate::keys::PAIR_BYTES;
 /// keys                   the seeds of this node and of its drives, and what the encrypted ones are encrypted with
 /// folders/<hash>.seen    what share saw of a folder
 /// folders/<hash>.written what clone wrote into one
+/// conflict-<key>.evidence that whoever signs for the key signed two histories
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(PathBuf);
@@ -40,6 +41,14 @@ impl Place {
         let mut keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();
         keys.sort_unstable();
         Self::open(store, &format!("seed-{}", &HEXLOWER.encode(&hash_all(&keys))[..HASH_CHARS]))
+    }
+
+    /// Opens the store named on the command line, or else the default one of a relay.
+    ///
+    /// # Errors
+    /// Those of [`Place::for_folder`].
+    pub fn for_relay(store: Option<&Path>) -> Result<Self> {
+        Self::open(store, "relay")
     }
 
     /// Returns whether a folder is a store, anybody's, by the seeds and the folder beside them: the two that are there
@@ -100,6 +109,11 @@ impl Place {
     /// Returns where clone remembers what it wrote into a folder.
     pub fn written(&self, folder: &Path) -> PathBuf {
         self.0.join("folders").join(short_hash(folder) + ".written")
+    }
+
+    /// Returns where the evidence lies that there are two histories of a core.
+    pub fn evidence(&self, core: &PublicKey) -> PathBuf {
+        self.0.join(format!("conflict-{core}.evidence"))
     }
 
     fn open(store: Option<&Path>, default: &str) -> Result<Self> {

@@ -16,6 +16,7 @@ module.exports = class Cores {
 
   verbs () {
     const verbs = { open: (command) => this.open(command) }
+    for (const name of ['hear', 'trace']) verbs[name] = (command) => this[name](command)
     for (const [name, verb] of Object.entries(VERBS)) verbs[name] = ({ core, ...rest }) => verb(this.get(core), rest)
     return verbs
   }
@@ -49,10 +50,34 @@ module.exports = class Cores {
   async add (handle, core) {
     this.sessions.set(handle, core)
     const remote = (peer) => peer.remotePublicKey.toString('hex')
+    core.on('conflict', (length, fork) => this.emit('conflict', { core: handle, length, fork }))
     core.on('truncate', (length, fork) => this.emit('truncate', { core: handle, length, fork }))
     core.on('peer-add', (peer) => this.emit('peer-add', { core: handle, remote: remote(peer) }))
     core.on('peer-remove', (peer) => this.emit('peer-remove', { core: handle, remote: remote(peer) }))
     return info(core)
+  }
+
+  // {name}: an event 'extension' {core, name, text} for every extension message of that name from now on.
+  async hear ({ core: handle, name }) {
+    const core = this.get(handle)
+    core.said = core.said || new Map()
+    const onmessage = (text) => this.emit('extension', { core: handle, name, text })
+    core.said.set(name, core.registerExtension(name, { encoding: 'utf-8', onmessage }))
+  }
+
+  // An event 'request' {core, block, priority} for every request for a block that comes from now on.
+  async trace ({ core: handle }) {
+    const trace = (peer) => {
+      const onrequest = peer.onrequest
+      peer.onrequest = function (msg) {
+        if (msg.block) emit('request', { core: handle, block: msg.block.index, priority: msg.priority })
+        return onrequest.call(this, msg)
+      }
+    }
+    const emit = this.emit
+    const core = this.get(handle)
+    core.peers.forEach(trace)
+    core.on('peer-add', trace)
   }
 
   async close () {
@@ -139,6 +164,21 @@ const VERBS = {
   async truncate (core, { length, fork = core.fork + 1 }) {
     await core.truncate(length, { fork })
     return info(core)
+  },
+
+  // {name, text}: to every peer; the name must be one that is heard here.
+  async say (core, { name, text }) {
+    core.said.get(name).broadcast(text)
+  },
+
+  // {allow}: whether blocks are taken that were not asked for.
+  async allowPush (core, { allow }) {
+    core.core.replicator.setAllowPush(allow)
+  },
+
+  // {index}: sends a block to the peers that take it unasked.
+  async push (core, { index }) {
+    await core.core.replicator.push(index)
   },
 
   async clear (core, { start, end }) {

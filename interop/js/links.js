@@ -10,6 +10,7 @@ module.exports = class Links {
     this.servers = []
     this.sockets = new Set()
     this.count = 0
+    this.onjoin = () => {}
   }
 
   verbs () {
@@ -43,6 +44,7 @@ module.exports = class Links {
     const id = this.count++
     const stream = (core ? this.cores.get(core) : this.store()).replicate(isInitiator)
     const ended = (from) => (err) => this.emit('failed', { conn: id, from, message: err.message, code: err.code })
+    this.onjoin(id, stream)
     this.sockets.add(socket)
     socket.on('error', ended('socket'))
     stream.on('error', ended('stream'))

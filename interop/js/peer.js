@@ -5,12 +5,14 @@
 //      {"event": "peer-add", ...} lines whenever something happens by itself.
 
 const path = require('path')
+const { createHash } = require('crypto')
 const readline = require('readline')
 const Corestore = require('corestore')
 const Cores = require('./cores')
 const Bees = require('./bees')
 const Drives = require('./drives')
 const Links = require('./links')
+const Channels = require('./channels')
 
 console.log = console.error // hypercore prints of conflicts; our lines alone go to stdout
 
@@ -18,18 +20,23 @@ const folder = path.resolve(process.argv[2])
 const emit = (event, fields) => print({ event, ...fields })
 
 let opened = null // the corestore, made only when asked for, so that plain cores can be alone in the folder
-const store = () => (opened = opened || new Corestore(path.join(folder, 'store')))
+let keys = {} // where the store's keys come from, if not from chance
+const store = () => (opened = opened || new Corestore(path.join(folder, 'store'), keys))
 
 const cores = new Cores(folder, store, emit)
 const bees = new Bees(cores)
 const drives = new Drives(cores, store)
 const links = new Links(cores, store, emit)
+const channels = new Channels(links, emit)
 
 const verbs = {
   ...links.verbs(),
   ...prefixed('core', cores.verbs()),
   ...prefixed('bee', bees.verbs()),
   ...prefixed('drive', drives.verbs()),
+  ...prefixed('channel', channels.verbs()),
+  // {seed}: before anything else is asked for. All peers of one seed are the same writer.
+  seed: ({ seed }) => { keys = { primaryKey: createHash('sha256').update(seed).digest(), unsafe: true } },
   memory: () => process.memoryUsage(),
   close
 }

@@ -48,6 +48,11 @@ impl Cast {
     pub fn reader(&self, name: &str) -> Result<Box<dyn Peer>> {
         start(self.reader, &self.folder.path().join(name))
     }
+
+    /// Starts a JavaScript peer by name, for what only it can do.
+    pub fn js(&self, name: &str) -> Result<JsPeer> {
+        JsPeer::spawn(&self.folder.path().join(name))
+    }
 }
 
 fn start(kind: Kind, folder: &Path) -> Result<Box<dyn Peer>> {

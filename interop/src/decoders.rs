@@ -16,13 +16,14 @@ use anypath_dht::hyperswarm::messages::{
 use anypath_dht::hyperswarm::{Config as DhtConfig, Node as DhtNode, Packet};
 use anypath_dht::{Ask, Command, Discovery, Socket};
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
-use anypath_replicate::core::{Encryption, Manifest};
+use anypath_replicate::core::{Encryption, Evidence, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
 use anypath_replicate::messages::{Handshake, Message};
 use anypath_replicate::mux::{Event, Mux, Protocol};
 use anypath_replicate::noise::{Frames, Opener, Sealer, XxHandshake};
 use anypath_replicate::{AppendBlocks, Blocks};
 use anypath_transports::https::session::{self, Control, Frame, Records};
+use anypath_transports::https::{Descriptor, Proxy, Target, read_roots};
 use anypath_wire::noise::NoiseHandshake;
 use anypath_wire::{
     Address, Decoder, EncryptionKey, Handshake as Shaken, KeyPair, Link, ListenAt, PublicKey, Role, Time,
@@ -39,6 +40,7 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("codec", codec),
     ("drive", drive),
     ("entry", entry),
+    ("evidence", evidence),
     ("frames", frames),
     ("hyperdht", hyperdht),
     ("krpc", krpc),
@@ -47,11 +49,28 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("mux", mux),
     ("noise", noise),
     ("node", node),
+    ("relay", relay),
     ("rpc", rpc),
     ("sealed", sealed),
     ("session", session),
     ("texts", texts),
 ];
+
+/// What a relay is asked for, what it says about itself, and what a person names a proxy and authorities by.
+fn relay(data: &[u8]) {
+    if let Some(target) = Target::decode(data) {
+        assert_eq!(&target.encode()[..], data);
+        assert!(target.proven(&[0; 64]).is_none(), "a signature for this session");
+    }
+    let pair = KeyPair::from_seed(&[1; 32]);
+    if let Some(descriptor) = Descriptor::decode(data).filter(|descriptor| descriptor.key == pair.public()) {
+        assert_eq!(Descriptor::decode(descriptor.encode(&pair).as_bytes()), Some(descriptor));
+    }
+    drop(read_roots(data));
+    if let Ok(proxy) = String::from_utf8_lossy(data).parse::<Proxy>() {
+        assert!(proxy.to_string().parse::<Proxy>().is_ok_and(|again| again == Proxy { credentials: None, ..proxy }));
+    }
+}
 
 /// A stream cut anywhere: as it is, and as the text of authentic messages, which must come out again.
 fn frames(data: &[u8]) {
@@ -261,6 +280,15 @@ fn manifest(data: &[u8]) {
     let mut again = Vec::new();
     manifest.encode(&mut again);
     assert_eq!(Manifest::decode(&mut Decoder::new(&again)), Ok(manifest));
+}
+
+/// A piece of evidence: what was read is written alike, and either proves something or not.
+fn evidence(data: &[u8]) {
+    let Ok(evidence) = Evidence::decode(data) else { return };
+    assert_eq!(evidence.encode(), data);
+    if let Ok(contradiction) = evidence.verify() {
+        assert!(contradiction.heads.iter().all(|head| contradiction.blocks.end <= head.length));
+    }
 }
 
 /// The blocks of a bee that somebody signed, read and written in every way.

@@ -190,6 +190,32 @@ impl Peer for JsPeer {
         self.call("core.seek", json!({ "core": core, "byte": byte }))
     }
 
+    fn fetch_now(&mut self, core: &str, index: u64) -> Result<()> {
+        self.ask("core.get", json!({ "core": core, "index": index })).map(drop)
+    }
+
+    fn allow_push(&mut self, core: &str) -> Result<()> {
+        self.ask("core.allowPush", json!({ "core": core, "allow": true })).map(drop)
+    }
+
+    fn push(&mut self, core: &str, index: u64) -> Result<()> {
+        self.ask("core.push", json!({ "core": core, "index": index })).map(drop)
+    }
+
+    fn hear(&mut self, core: &str, name: &str) -> Result<()> {
+        self.ask("core.hear", json!({ "core": core, "name": name })).map(drop)
+    }
+
+    fn say(&mut self, core: &str, name: &str, text: &str) -> Result<()> {
+        self.ask("core.say", json!({ "core": core, "name": name, "text": text })).map(drop)
+    }
+
+    fn heard(&mut self, core: &str) -> Result<(String, String)> {
+        let event = self.wait_event("extension", &json!({ "core": core }))?;
+        let text = |field: &str| event[field].as_str().map(str::to_owned).context("no text");
+        Ok((text("name")?, text("text")?))
+    }
+
     fn wait(&mut self, core: &str, until: Until) -> Result<CoreInfo> {
         self.call_with("core.wait", core, &until)
     }

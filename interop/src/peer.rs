@@ -40,6 +40,18 @@ pub trait Peer {
     fn check(&mut self, core: &str, run: &Blocks) -> Result<()>;
     /// Returns `(block, offset in it)` of a byte, fetching only tree nodes.
     fn seek(&mut self, core: &str, byte: u64) -> Result<(u64, u64)>;
+    /// Fetches a block before all others, and returns when it is stored here.
+    fn fetch_now(&mut self, core: &str, index: u64) -> Result<()>;
+    /// Takes blocks that peers send unasked.
+    fn allow_push(&mut self, core: &str) -> Result<()>;
+    /// Sends a block to the peers that take it unasked.
+    fn push(&mut self, core: &str, index: u64) -> Result<()>;
+    /// Listens to extension messages of that name from now on.
+    fn hear(&mut self, core: &str, name: &str) -> Result<()>;
+    /// Sends an extension message, of a name that is listened to here as well, to every peer.
+    fn say(&mut self, core: &str, name: &str, text: &str) -> Result<()>;
+    /// Returns the name and text of the next extension message that came.
+    fn heard(&mut self, core: &str) -> Result<(String, String)>;
     /// Waits until all of it is reached.
     fn wait(&mut self, core: &str, until: Until) -> Result<CoreInfo>;
 

@@ -56,6 +56,11 @@ impl Process {
         sent.map_err(|error| self.failure(&format!("takes no more commands ({error})")))
     }
 
+    /// Ends what the child reads.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Returns the next line of stdout, or `None` at its end. A child silent for the hang guard's time is killed.
     pub fn line(&mut self) -> Result<Option<String>> {
         match self.lines.recv_timeout(HANG_GUARD) {

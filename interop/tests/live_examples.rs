@@ -1,12 +1,15 @@
-//! The JavaScript programs in `js/examples`, which the README shows, do what it says of them.
+//! The programs in `js/examples` and `swarm/examples` do what the README says of them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use anypath_interop::content::hex;
 use anypath_interop::folder::{expect_same, list};
 use anypath_interop::{Anypath, JsPeer, Process, Share, skip};
+use serde_json::json;
 
 #[test]
 fn javascript_clones_what_anypath_shares() -> Result<()> {
@@ -44,6 +47,87 @@ fn anypath_clones_what_javascript_serves() -> Result<()> {
     expect_same(&list(&folder)?, &list(&copy)?)
 }
 
+#[test]
+fn chats_understand_each_other_whoever_dials() -> Result<()> {
+    let Some(chat) = our_example("chat")? else { return Ok(()) };
+    let rust = |arguments: &[&str]| Process::spawn("chat", Command::new(&chat).args(arguments));
+    let js = |arguments: &[&str]| example("chat.js", arguments.iter().map(OsStr::new));
+    let mut ann = rust(&["Ann"])?;
+    let mut bob = js(&["Bob", &listening(&mut ann)?])?;
+    converse(&mut ann, "Ann", &mut bob, "Bob")?;
+    let mut bob = js(&["Bob"])?;
+    let mut ann = rust(&["Ann", &listening(&mut bob)?])?;
+    converse(&mut bob, "Bob", &mut ann, "Ann")?;
+    let mut ann = rust(&["Ann"])?;
+    let mut bob = rust(&["Bob", &listening(&mut ann)?])?;
+    converse(&mut ann, "Ann", &mut bob, "Bob")
+}
+
+#[test]
+fn json_lines_takes_what_is_json_and_names_the_rest() -> Result<()> {
+    let Some(json_lines) = our_example("json_lines")? else { return Ok(()) };
+    let root = tempfile::tempdir()?;
+    let mut writer = JsPeer::spawn(&root.path().join("writer"))?;
+    let key = writer.ask("core.open", json!({ "core": "c", "name": "c" }))?["key"].clone();
+    let key = key.as_str().context("no key")?;
+    let append = |writer: &mut JsPeer, lines: &[&str]| {
+        let blocks: Vec<_> = lines.iter().map(|line| hex(line.as_bytes())).collect();
+        writer.ask("core.append", json!({ "core": "c", "blocks": blocks }))
+    };
+    append(&mut writer, &["{\"a\":1}", "not JSON", "[2]", "{", "null"])?;
+    let port = writer.ask("listen", json!({}))?["port"].clone();
+    let mut reader =
+        Process::spawn("json_lines", Command::new(json_lines).args([key, &format!("tcp://127.0.0.1:{port}")]))?;
+    let mut lines = |count| -> Result<Vec<_>> {
+        let mut lines = (0..count).map(|_| reader.line()?.context("ended")).collect::<Result<Vec<_>>>()?;
+        lines.sort();
+        Ok(lines)
+    };
+    let expected = ["0: {\"a\":1}", "1: not JSON, refused", "2: [2]", "3: not JSON, refused", "4: null"];
+    ensure!(lines(5)? == expected);
+    append(&mut writer, &["oh", "7"])?;
+    ensure!(lines(2)? == ["5: not JSON, refused", "6: 7"]);
+    Ok(())
+}
+
+/// Two are there, hear each other, and the first takes leave.
+fn converse(one: &mut Process, first: &str, other: &mut Process, second: &str) -> Result<()> {
+    let hears = |who: &mut Process, expected: &str| -> Result<()> {
+        let line = who.line()?.context("ended")?;
+        ensure!(line == expected, "heard {line:.200?}, not {expected:.200?}");
+        Ok(())
+    };
+    hears(one, &format!("{second} is here"))?;
+    hears(other, &format!("{first} is here"))?;
+    for line in ["hello", "", "größer", &"long ".repeat(200_000)] {
+        one.send(line)?;
+        hears(other, &format!("{first}: {line}"))?;
+        other.send(line)?;
+        hears(one, &format!("{second}: {line}"))?;
+    }
+    one.end_input();
+    ensure!(one.wait()?.success(), one.failure("failed"));
+    hears(other, &format!("{first} left"))
+}
+
+fn listening(chat: &mut Process) -> Result<String> {
+    let line = chat.line()?.context("no address")?;
+    Ok(line.strip_prefix("listening at ").context("no address")?.to_owned())
+}
+
+/// Returns an example of the room `swarm`; `None` where it was not built or JavaScript peers cannot run.
+fn our_example(name: &str) -> Result<Option<PathBuf>> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("no target folder")?;
+    let program = folder.join("examples").join(name);
+    let unbuilt = || "the examples are not built: run `cargo build -p anypath-swarm --examples`".to_owned();
+    if let Some(reason) = JsPeer::missing().or_else(|| (!program.exists()).then(unbuilt)) {
+        skip(&reason);
+        return Ok(None);
+    }
+    Ok(Some(program))
+}
+
 /// Makes a folder to share; `None` where JavaScript peers cannot run.
 fn stage() -> Result<Option<(tempfile::TempDir, PathBuf)>> {
     if let Some(reason) = JsPeer::missing() {
@@ -59,7 +143,7 @@ fn stage() -> Result<Option<(tempfile::TempDir, PathBuf)>> {
     Ok(Some((root, folder)))
 }
 
-fn example<'a>(name: &str, arguments: impl IntoIterator<Item = &'a std::ffi::OsStr>) -> Result<Process> {
+fn example<'a>(name: &str, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<Process> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("js/examples").join(name);
     Process::spawn(name, Command::new("node").arg(script).args(arguments))
 }

@@ -265,7 +265,7 @@ fn text(path: &Path) -> Result<&str> {
 
 /// Returns how many kills each test makes.
 fn kills() -> u32 {
-    if std::env::var_os("ANYPATH_LONG").is_some() { 100 } else { 3 }
+    if std::env::var_os("ANYPATH_LONG").is_some() { 200 } else { 3 }
 }
 
 /// Returns a number from 0 to a little more than 1 that depends on the round alone (splitmix64).

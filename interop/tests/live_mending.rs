@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list};
-use anypath_interop::{Anypath, Share};
+use anypath_interop::{Anypath, Share, listening_address};
+use anypath_wire::Link;
 
 #[test]
 fn what_was_spoilt_behind_our_back_is_found_named_and_mended() -> Result<()> {
@@ -42,6 +43,30 @@ fn what_was_spoilt_behind_our_back_is_found_named_and_mended() -> Result<()> {
     let again = clone(&["--verify"])?;
     ensure!(again.expect_code(0)?.event("mended").is_err(), "it was not mended for good");
     share.stop().map(drop)
+}
+
+/// What `--durable` adds shows where power can be cut (`replicate/tests/power_cut`); here, that the commands take it and
+/// that what they said holds, however they end.
+#[test]
+fn what_a_durable_clone_said_is_there_after_a_kill() -> Result<()> {
+    let stage = tempfile::tempdir()?;
+    let path = |name: &str| stage.path().join(name);
+    generate(&path("folder"), Plan { seed: 4, files: 40, large_bytes: 3 << 20 })?;
+    let share = Share::start(&path("share store"), &path("folder"), &["--durable"])?;
+    let link = share.link.parse::<Link>()?.key.to_string();
+    let target = path("target");
+    let mut clone = Anypath::start(&path("store"), ["clone", &share.link, text(&target)?, "--durable", "--live"])?;
+    clone.wait_for("done")?;
+    clone.kill();
+    share.stop()?;
+    expect_same(&list(&path("folder"))?, &list(&target)?)?;
+
+    let mut seed = Anypath::start(&path("store"), ["seed", &link, "--durable", "--listen", "tcp://127.0.0.1:0"])?;
+    let via = listening_address(&mut seed, 0)?.to_string();
+    Anypath::run(&path("third store"), ["clone", &link, text(&path("third"))?, "--via", &via])?.expect_code(0)?;
+    expect_same(&list(&path("folder"))?, &list(&path("third"))?)?;
+    seed.interrupt()?;
+    seed.finish()?.expect_code(130).map(drop)
 }
 
 #[test]

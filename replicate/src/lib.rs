@@ -3,7 +3,7 @@
 //! Everything but the store on disk is pure: entropy is an argument, no clock, no socket, no task.
 //!
 //! The front door is [`replicator`]: all cores and peers of a process, frames in and frames out. [`noise`] makes a byte
-//! stream carry such frames, [`drive`] reads and writes a folder in two cores, [`store`] keeps them. Two replicators
+//! stream carry such frames, [`mux`] explains the channels in them, [`drive`] reads and writes a folder in two cores, [`store`] keeps them. Two replicators
 //! that hand each other their frames:
 //!
 //! ```

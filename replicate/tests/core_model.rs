@@ -311,10 +311,10 @@ fn two_signed_trees_of_one_fork_are_a_conflict() {
     other.append(&blocks("one", 0..5)).unwrap();
     let mut reader = clone_of(&one);
     let whole = |core: &Core| core.prove(&Request { upgrade: upgrade(0, 5), ..Request::default() }).unwrap();
-    assert!(!reader.conflicts(whole(&other)).unwrap() && !reader.conflicts(whole(&one)).unwrap());
+    assert!(reader.conflicts(whole(&other)).unwrap().is_none() && reader.conflicts(whole(&one)).unwrap().is_none());
     let mut third = writer();
     third.append(&blocks("three", 0..5)).unwrap();
-    assert!(reader.conflicts(whole(&third)).unwrap());
+    let evidence = reader.conflicts(whole(&third)).unwrap().unwrap();
     let mut forged = whole(&third);
     forged.upgrade.as_mut().unwrap().signature[9] ^= 1;
     assert!(reader.conflicts(forged).is_err());
@@ -325,8 +325,8 @@ fn two_signed_trees_of_one_fork_are_a_conflict() {
     let parts = resized.upgrade.as_mut().unwrap();
     (parts.nodes[0].size, parts.additional_nodes[0].size) =
         (parts.nodes[0].size + 1, parts.additional_nodes[0].size - 1);
-    assert!(!reader.conflicts(resized).unwrap());
-    reader.freeze();
+    assert!(reader.conflicts(resized).unwrap().is_none());
+    reader.freeze(evidence);
     one.append(&blocks("one", 9..10)).unwrap();
     let asked = Request { upgrade: upgrade(9, 1), ..Request::default() };
     assert!(matches!(reader.accept(one.prove(&asked).unwrap(), &asked), Err(VerifyError::Frozen)));

@@ -1,16 +1,20 @@
 //! Cores between replicators that are wired together without sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod wired;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use anypath_replicate::core::{Core, Manifest, OpenError, Position, Signer};
+use anypath_replicate::core::{Manifest, OpenError, Position, Signer};
 use anypath_replicate::mux::{self, Mux, Protocol};
 use anypath_replicate::replicator::{CoreId, Event, FrameError, PeerId, Replicator};
 use anypath_replicate::store::{MemoryStore, Store, StoreError};
 use anypath_replicate::{SeekRequest, messages};
-use anypath_wire::{Handshake, KeyPair, PublicKey, Role};
+use anypath_wire::{KeyPair, PublicKey, Role};
 use bytes::Bytes;
+
+use wired::{Link, shaken};
 
 #[test]
 fn a_reader_gets_every_block_and_follows_what_is_appended() {
@@ -225,6 +229,37 @@ fn bytes_are_found_by_another_peer_when_the_first_has_gone() {
 }
 
 #[test]
+fn bytes_are_found_at_two_peers_of_which_each_holds_a_part_of_the_way() {
+    let (mut writer, core) = writer(600);
+    let key = *writer.core(core).key();
+    let part = |blocks: Range<u64>, writer: &mut Replicator| {
+        let mut source = reader();
+        let copy = source.open(&key).unwrap();
+        source.want(copy, blocks).unwrap();
+        Link::new(writer, &mut source).settle(writer, &mut source);
+        source
+    };
+    let (mut far, mut near) = (part(200..300, &mut writer), part(1..100, &mut writer));
+    let mut reader = reader();
+    let copy = reader.open(&key).unwrap();
+    reader.follow(copy).unwrap();
+    let (mut to_far, mut to_near) = (Link::new(&mut far, &mut reader), Link::new(&mut near, &mut reader));
+    to_far.settle(&mut far, &mut reader);
+    to_near.settle(&mut near, &mut reader);
+    reader.want_nothing(copy);
+    reader.seek(copy, 1_000).unwrap();
+    // The far one tells what it holds and is asked; while its answer is on its way the near one tells what it holds.
+    for _ in 0..3 {
+        to_far.step(&mut far, &mut reader).unwrap();
+    }
+    to_near.settle(&mut near, &mut reader);
+    to_far.settle(&mut far, &mut reader);
+    to_near.settle(&mut near, &mut reader);
+    let (block, offset) = writer.core(core).seek(1_000).unwrap().unwrap();
+    assert_eq!(reader.core(copy).position(1_000).unwrap(), Position::In { block, offset });
+}
+
+#[test]
 fn forgotten_blocks_are_no_longer_offered_and_not_wanted_again() {
     let (mut writer, core) = writer(100);
     let (mut reader, mut late) = (reader(), reader());
@@ -302,8 +337,7 @@ fn a_channel_closed_for_idleness_is_opened_again_when_it_is_needed() {
     let key = PublicKey([9; 32]);
     let mut reader = reader();
     let copy = reader.open(&key).unwrap();
-    let peer =
-        reader.connect(Handshake { role: Role::Initiator, remote: key, hash: [3; 64], tx: [0; 32], rx: [0; 32] });
+    let peer = reader.connect(shaken(Role::Initiator));
     let protocol = Protocol::new("hypercore/alpha", key.discovery_key().0).alias("hypercore");
     let mut theirs = Vec::new();
     let capability = messages::capability(&[3; 64], Role::Responder, &key);
@@ -346,31 +380,6 @@ fn offers(replicator: &mut Replicator, peer: PeerId, mux: &mut Mux) -> usize {
             return offers;
         }
     }
-}
-
-#[test]
-fn a_core_with_two_histories_is_frozen_everywhere() {
-    let (mut first, core) = writer(10);
-    let mut second = Replicator::new(Arc::new(MemoryStore::default()));
-    let pair = KeyPair::from_seed(&[1; 32]);
-    let other = second.open_writable(Manifest::single(Signer::new(pair.public())), pair).unwrap();
-    let others: Vec<_> = (500..512).map(block).collect();
-    second.append(other, &others).unwrap();
-    second.commit().unwrap();
-
-    let mut reader = reader();
-    let copy = reader.open(first.core(core).key()).unwrap();
-    reader.want(copy, 0..u64::MAX).unwrap();
-    let mut honest = Link::new(&mut first, &mut reader);
-    honest.settle(&mut first, &mut reader);
-    let mut link = Link::new(&mut second, &mut reader);
-    link.settle(&mut second, &mut reader);
-    honest.settle(&mut first, &mut reader);
-    assert!(link.events.contains(&Event::Conflict { peer: link.right, core: copy }), "{:?}", link.events);
-    assert!(reader.core(copy).is_frozen() && second.core(other).is_frozen() && !first.core(core).is_frozen());
-    assert_same(&first, core, &reader, copy, 0..10);
-    let reopened = Core::open(reader.store().clone(), reader.core(copy).discovery_key()).unwrap().unwrap();
-    assert!(reopened.is_frozen());
 }
 
 #[test]
@@ -441,46 +450,5 @@ fn assert_same(a: &Replicator, in_a: CoreId, b: &Replicator, in_b: CoreId, block
     for index in blocks {
         let (theirs, ours) = (a.core(in_a).block(index).unwrap(), b.core(in_b).block(index).unwrap());
         assert!(ours.is_some() && ours == theirs, "block {index}");
-    }
-}
-
-/// A connection without encryption between two replicators.
-struct Link {
-    left: PeerId,
-    right: PeerId,
-    events: Vec<Event>,
-}
-
-impl Link {
-    fn new(left: &mut Replicator, right: &mut Replicator) -> Self {
-        let shake = |role| Handshake { role, remote: PublicKey([7; 32]), hash: [3; 64], tx: [0; 32], rx: [0; 32] };
-        let (left, right) = (left.connect(shake(Role::Responder)), right.connect(shake(Role::Initiator)));
-        Self { left, right, events: Vec::new() }
-    }
-
-    /// Carries one frame each way; returns whether there was any.
-    fn step(&mut self, left: &mut Replicator, right: &mut Replicator) -> Result<bool, FrameError> {
-        let (mut there, mut back) = (Vec::new(), Vec::new());
-        let moved = left.poll_frame(self.left, &mut there)? | right.poll_frame(self.right, &mut back)?;
-        if !there.is_empty() {
-            right.handle_frame(self.right, there.into())?;
-        }
-        if !back.is_empty() {
-            left.handle_frame(self.left, back.into())?;
-        }
-        left.commit()?;
-        right.commit()?;
-        while left.poll_event().is_some() {}
-        self.events.extend(std::iter::from_fn(|| right.poll_event()));
-        Ok(moved || left.has_frame(self.left) || right.has_frame(self.right))
-    }
-
-    fn settle(&mut self, left: &mut Replicator, right: &mut Replicator) {
-        for _ in 0..10_000 {
-            if !self.step(left, right).unwrap() {
-                return;
-            }
-        }
-        panic!("never settles");
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::buffers::{BUFFER_BYTES, Buffers};
-use crate::engine::{EngineHandle, Job, Stopped};
+use crate::engine::{EngineHandle, Job, PeerRoom, Stopped};
 
 /// Why a connection ended, or never became one.
 #[derive(Debug, Error)]
@@ -43,6 +43,12 @@ pub enum ConnectionError {
     /// The peer broke the protocol.
     #[error(transparent)]
     Replication(FrameError),
+    /// Unfinished frames took too much memory, and this one was the oldest.
+    #[error("the peer began a large frame and did not finish it while too many others did the same")]
+    Unfinished,
+    /// The peer shared nothing with us for too long, while there were many others.
+    #[error("the peer shares nothing with this node, and its place is needed")]
+    NothingShared,
     /// We dialled ourselves.
     #[error("the address leads back to this node")]
     Ourselves,
@@ -89,10 +95,8 @@ async fn shake_hands(conn: Conn, identity: &KeyPair) -> Result<Shaken, Connectio
     let (sealer, header) = Sealer::new(&handshake, random()?);
     writer.write_all(&header).await?;
     writer.flush().await?;
-    let mut opener = Opener::new(&handshake);
-    let header = next_frame(&mut reader, &mut frames).await?.ok_or(ConnectionError::HungUp)?;
-    opener.open(header)?;
-    frames.set_frame_bytes_max(FRAME_BYTES_MAX);
+    // The peer's header is read later: who it is, is proven, and what we have to say need not wait half a round trip.
+    let opener = Opener::new(&handshake);
     Ok(Shaken { handshake, reader, writer, frames, opener, sealer })
 }
 
@@ -166,7 +170,11 @@ async fn read(
     engine: &EngineHandle,
     peer: PeerId,
 ) -> Result<(), ConnectionError> {
-    let mut room = Room::default();
+    let header = timeout(HANDSHAKE_TIME_MAX, next_frame(reader, &mut frames)).await;
+    opener.open(header.map_err(|_| ConnectionError::Silent)??.ok_or(ConnectionError::HungUp)?)?;
+    frames.set_frame_bytes_max(FRAME_BYTES_MAX);
+    let (mut room, mut unfinished) = (Room::default(), engine.unfinished.part());
+    let own = PeerRoom::new();
     loop {
         let mut messages: Vec<Bytes> = Vec::new();
         while let Some(frame) = frames.next_frame()? {
@@ -176,12 +184,17 @@ async fn read(
             }
         }
         if !messages.is_empty() {
-            engine.send_frames(peer, messages).await?;
+            engine.send_frames(peer, &own, messages).await?;
         }
+        unfinished.set(frames.pending_bytes());
         room.make(&mut frames, &engine.buffers);
-        let read = reader.read_buf(frames.buffer()).await?;
+        let read = tokio::select! {
+            read = reader.read_buf(frames.buffer()) => read?,
+            () = unfinished.given_up() => return Err(ConnectionError::Unfinished),
+        };
         if read == 0 {
-            return Ok(());
+            // What it said last is not lost because the application has not come to it.
+            return Ok(own.emptied().await?);
         }
         room.is_busy = read >= BUSY_READ_BYTES;
     }
@@ -241,7 +254,8 @@ async fn write(
         }
         write_all(writer, &frames).await?;
         idle_until = Instant::now() + KEEP_ALIVE_INTERVAL;
-        engine.send(Job::Written(peer, std::mem::take(&mut frames))).await?;
+        // An engine that has ended wants no buffers back, but what it has handed out is still written.
+        drop(engine.send(Job::Written(peer, std::mem::take(&mut frames))).await);
     }
 }
 

@@ -9,6 +9,10 @@
 //! The engine thread alone touches cores, a thread beside it commits what it staged, and the two tasks of a connection do
 //! its encryption. So decrypting, verifying and storing overlap, and the replicator needs no lock.
 //!
+//! Below file sync, an application may speak a protocol of its own over the same connections ([`Node::speak`],
+//! `examples/chat.rs`), and refuse blocks that break its rules
+//! ([`Replicator::set_rule`](anypath_replicate::replicator::Replicator::set_rule), `examples/json_lines.rs`).
+//!
 //! Two nodes of one process; with `Tcp` and `DiskStore` instead it is `examples/fetch_core.rs`:
 //!
 //! ```
@@ -50,13 +54,17 @@
 //! ```
 
 mod buffers;
+mod channels;
 mod committer;
 mod connection;
 mod engine;
 mod event;
 mod keeper;
 mod node;
+mod unfinished;
+mod waiting;
 
+pub use channels::{ChannelError, Channels};
 pub use connection::ConnectionError;
 pub use engine::{Begun, Stopped};
 pub use event::{Event, PeerInfo, Unreachable};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anypath_replicate::mux::Protocol;
 use anypath_replicate::replicator::Replicator;
 use anypath_replicate::store::{Store, StoreError};
 use anypath_transports::{ListenError, Transport};
@@ -12,6 +13,7 @@ use anypath_wire::{Address, KeyPair, ListenAt, PublicKey};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
+use crate::channels::{ChannelError, Channels};
 use crate::engine::{Begun, EngineHandle, Job, Stopped};
 use crate::event::Event;
 use crate::keeper::{self, Cut};
@@ -96,6 +98,16 @@ impl Node {
     /// Returns how many connections there are, those that still shake hands included.
     pub fn connections(&self) -> usize {
         Arc::strong_count(&self.shared.running) - 1
+    }
+
+    /// Speaks a protocol of the application's own with every peer, from now on until what this returns is dropped.
+    ///
+    /// # Errors
+    /// If its name is spoken already, or the node has stopped.
+    pub async fn speak(&self, protocol: Protocol) -> Result<Channels, ChannelError> {
+        let spoken = protocol.clone();
+        self.call(move |replicator| replicator.speak(&spoken)).await??;
+        Ok(Channels::new(protocol, self.shared.engine.jobs.downgrade()))
     }
 
     /// Runs `f` with the replicator and returns what it returned, once everything it staged is committed.

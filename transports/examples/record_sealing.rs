@@ -1,6 +1,7 @@
 //! How fast records are sealed and opened, with their bytes encrypted, and with them only authenticated.
 //!
 //! `cargo run --release -p anypath-transports --example record_sealing`
+#![allow(clippy::print_stdout, reason = "an example is a program")]
 
 use anypath_transports::https::session::{Cipher, Kind, Records};
 use anypath_wire::noise::Split;

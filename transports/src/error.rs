@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use anypath_wire::{Address, ListenAt};
 use thiserror::Error;
 
+use crate::https::RelayError;
+
 /// Why no stream to a peer came about. Ours first, then the network, then the peer.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -47,6 +49,14 @@ pub enum DialError {
         to: Address,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// The relay that was to lead to the peer does not.
+    #[error("no way through the relay {to}: {source}")]
+    Relay {
+        /// The relay.
+        to: Address,
+        /// Why.
+        source: Box<RelayError>,
     },
     /// The peer: its machine is there, the program is not.
     #[error("connection refused by {} (nothing listens there?)", place(to))]
@@ -101,6 +111,14 @@ pub enum ListenError {
         host: String,
         /// What the resolver said.
         source: io::Error,
+    },
+    /// The relay where peers were to find us does not take us.
+    #[error("cannot be found at the relay {at}: {source}")]
+    Relay {
+        /// The relay.
+        at: ListenAt,
+        /// Why.
+        source: Box<RelayError>,
     },
     /// Anything else the operating system objects to.
     #[error("cannot listen at {at}: {source}")]

@@ -1,4 +1,4 @@
-//! Byte streams between two peers: memory and TCP.
+//! Byte streams between two peers: memory, TCP, and HTTPS by way of a relay.
 //!
 //! The only room that opens peers' sockets. What travels in the streams, and whether it is private, is no concern
 //! of this room; nor is choosing between transports or trying again.

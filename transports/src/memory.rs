@@ -58,7 +58,7 @@ impl Transport for Memory {
             let (entrance, waiting) = mpsc::channel(WAITING_MAX);
             let mut places = self.network.places();
             for port in at.ports.clone() {
-                let address = Address { scheme: at.scheme.clone(), host: at.host.clone(), port };
+                let address = Address { scheme: at.scheme.clone(), host: at.host.clone(), port, key: None };
                 if let Entry::Vacant(place) = places.entry(address.clone()) {
                     place.insert(entrance);
                     let network = self.network.clone();
@@ -86,7 +86,7 @@ impl Network {
     /// Returns an address to show for an end that dials; after 65,536 of them they repeat.
     fn next_dialler(&self) -> Address {
         let port = self.diallers.fetch_add(1, Ordering::Relaxed);
-        Address { scheme: NAME.to_owned(), host: "dialler".to_owned(), port }
+        Address { scheme: NAME.to_owned(), host: "dialler".to_owned(), port, key: None }
     }
 }
 

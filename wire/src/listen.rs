@@ -56,7 +56,9 @@ impl fmt::Display for ListenAt {
 fn parse(text: &str) -> Option<ListenAt> {
     let (place, ports) = text.trim_end_matches('/').rsplit_once(':')?;
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let Address { scheme, host, port: first } = format!("{place}:{first}").parse().ok()?;
+    let Address { scheme, host, port: first, key: None } = format!("{place}:{first}").parse().ok()? else {
+        return None;
+    };
     let last = last.parse().ok()?;
     let sound = first <= last && (first > 0 || last == 0);
     sound.then_some(ListenAt { scheme, host, ports: first..=last })

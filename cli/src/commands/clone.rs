@@ -43,7 +43,8 @@ fn clone_into(
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
     target.durable = storage.durable;
     check_target(args, &target, &place, folder)?;
-    Session::open(place, storage, report, interrupt)?
+    let relays = args.network.relays(&args.link.via);
+    Session::open(place, storage, relays, report, interrupt)?
         .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 
@@ -94,6 +95,7 @@ fn fetch(
     session.listen(&args.network.listen, report)?;
     let mut drive =
         RemoteDrive::open(session.waiter(args.timeout), key, args.link.encryption.clone(), Reading::Needed)?;
+    session.meet(&key);
     let vias = session.connect(args.network.via.iter().chain(&args.link.via));
     let (mut started, mut verified) = (Instant::now(), false);
     drive.latest(&session.reach, vias)?;

@@ -1,6 +1,7 @@
 //! The commands, each from its arguments to its exit code.
 
 mod clone;
+mod relay;
 mod seed;
 mod session;
 mod share;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::conflict::verify;
 use crate::{Args, Command, Exit, Interrupt, Report, demo};
 
 /// Runs the command that was asked for.
@@ -21,6 +23,8 @@ pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<E
         Command::Share(share) => share::share(share, storage, report, interrupt),
         Command::Clone(clone) => clone::clone(clone, storage, report, interrupt),
         Command::Seed(seed) => seed::seed(seed, storage, report, interrupt),
+        Command::Relay(args) => relay::relay(args, storage, report, interrupt),
+        Command::Verify(args) => verify(&args.file, report).map(|()| Exit::Done),
         Command::Demo => demo(report, interrupt),
     }
 }

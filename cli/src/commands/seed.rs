@@ -10,6 +10,7 @@ use anypath_wire::{EncryptionKey, PublicKey};
 use super::session::Session;
 use super::share::listen_at;
 use crate::args::{Seed, Storage};
+use crate::conflict::Frozen;
 use crate::drives::{Kept, Reading, RemoteDrive};
 use crate::folder::drive::Version;
 use crate::{Event, Exit, Interrupt, Interrupted, Place, Report};
@@ -26,7 +27,9 @@ pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interru
     }
     let keys: Vec<PublicKey> = named.keys().copied().collect();
     let place = Place::for_drives(storage.store.as_deref(), &keys)?;
-    Session::open(place, storage, report, interrupt)?.run(|session| keep(args, named, session, report, interrupt))
+    let relays = args.network.relays(args.links.iter().flat_map(|link| &link.via));
+    Session::open(place, storage, relays, report, interrupt)?
+        .run(|session| keep(args, named, session, report, interrupt))
 }
 
 /// Drives, each with what it is read with as far as a link told.
@@ -36,14 +39,21 @@ fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt
     session.listen(&listen_at(&args.network.listen)?, report)?;
     let open =
         |(key, encryption)| RemoteDrive::open(session.waiter(Duration::MAX), key, encryption, Reading::IfPossible);
+    let keys: Vec<PublicKey> = named.keys().copied().collect();
     let drives = named.into_iter().map(open);
     let mut drives = drives.collect::<Result<Vec<_>>>()?;
+    keys.iter().for_each(|key| session.meet(key));
+    session.register(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)), report)?;
     session.connect(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)));
     let mut waiter = session.waiter(Duration::MAX);
     let mut told: Vec<Version> = Vec::new();
     let mut started = Instant::now();
     while !interrupt.is_asked() {
+        leave_out_frozen(&mut drives, session)?;
         let kept = drives.iter_mut().map(RemoteDrive::keep_whole).collect::<Result<Option<Vec<_>>>>();
+        if kept.as_ref().is_err_and(anyhow::Error::is::<Frozen>) {
+            continue;
+        }
         if let Some(kept) = unless(interrupt, kept)?.flatten() {
             let versions: Vec<Version> = kept.iter().map(|kept| kept.version).collect();
             if versions != told {
@@ -61,6 +71,23 @@ fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt
         unless(interrupt, waiter.pause())?;
     }
     Err(Interrupted.into())
+}
+
+/// Leaves out the drives that are frozen, each told; the last one ends it all.
+fn leave_out_frozen(drives: &mut Vec<RemoteDrive>, session: &Session) -> Result<()> {
+    let mut at = 0;
+    while let Some(drive) = drives.get(at) {
+        let checked = drive.check();
+        match checked.as_ref().map_err(anyhow::Error::downcast_ref::<Frozen>) {
+            Err(Some(frozen)) if drives.len() > 1 => {
+                session.conflicts.tell(&frozen.0);
+                drives.remove(at);
+            }
+            Ok(()) => at += 1,
+            Err(_) => return checked,
+        }
+    }
+    Ok(())
 }
 
 /// An interruption is how seeding ends, and no error.

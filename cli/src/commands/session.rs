@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::PrimaryKey;
+use anypath_replicate::replicator::Event as CoreEvent;
 use anypath_replicate::store::{Config as StoreConfig, DiskStore, Durability};
 use anypath_swarm::{Config, Event as NodeEvent, Node};
+use anypath_transports::https::Https;
 use anypath_transports::{Tcp, Transport};
-use anypath_wire::{Address, KeyPair, ListenAt};
+use anypath_wire::{Address, KeyPair, ListenAt, PublicKey};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
+use crate::conflict::{Conflicts, Frozen};
 use crate::drives::{Reach, Waiter};
-use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Report, Storage};
+use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Relays, Report, Storage};
 
 /// A running node over a store.
 pub(super) struct Session {
@@ -26,7 +29,11 @@ pub(super) struct Session {
     pub reach: Reach,
     /// What drives of our own derive from.
     pub primary: PrimaryKey,
+    /// The drives of which there are two histories.
+    pub conflicts: Conflicts,
     node: Arc<Node>,
+    /// What meets peers at relays, if any is named.
+    https: Option<Https>,
     runtime: Runtime,
     reporter: JoinHandle<()>,
     interrupt: Interrupt,
@@ -37,24 +44,36 @@ impl Session {
     ///
     /// # Errors
     /// If the store is in use, damaged or cannot be made.
-    pub(super) fn open(place: Place, storage: &Storage, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) fn open(
+        place: Place,
+        storage: &Storage,
+        relays: Option<&Relays>,
+        report: &Arc<Report>,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         place.check_keys()?;
         let keys = Keys::open(&place.keys())?;
         let durability = if storage.durable { Durability::Full } else { Durability::Relaxed };
         let store = DiskStore::open(place.cores(), StoreConfig { durability, ..StoreConfig::default() })?;
         let runtime = Runtime::new().context("cannot start threads")?;
-        let transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
+        let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
         let identity = KeyPair::from_seed(&keys.node);
+        let https = relays.map(|relays| relays.transport(identity.clone())).transpose()?;
+        transports.extend(https.iter().map(|https| Arc::new(https.clone()) as Arc<dyn Transport>));
         let node =
             Node::start(Config { identity, store: Arc::new(store), transports }).context("cannot start threads")?;
         let reach = Reach::default();
         let mut events = node.subscribe();
-        let (told, reported) = (reach.clone(), report.clone());
+        let conflicts = Conflicts::new(place.clone(), report.clone(), reach.clone());
+        let (told, reported, frozen) = (reach.clone(), report.clone(), conflicts.clone());
         let reporter = runtime.spawn(async move {
             loop {
                 match events.recv().await {
                     Ok(event) => {
                         tell(&event, &told, &reported);
+                        if let NodeEvent::Core(CoreEvent::Conflict { conflict, .. }) = &event {
+                            frozen.tell(conflict);
+                        }
                         told.note(&event);
                     }
                     Err(RecvError::Lagged(_)) => {}
@@ -63,7 +82,7 @@ impl Session {
             }
         });
         let (node, primary) = (Arc::new(node), PrimaryKey(keys.primary));
-        Ok(Self { place, reach, primary, node, runtime, reporter, interrupt: interrupt.clone() })
+        Ok(Self { place, reach, primary, conflicts, node, https, runtime, reporter, interrupt: interrupt.clone() })
     }
 
     /// Returns a way to wait for the node.
@@ -89,6 +108,30 @@ impl Session {
         Ok(bound)
     }
 
+    /// Lets peers that look for a drive at our relays find us, and us them.
+    pub(super) fn meet(&self, drive: &PublicKey) {
+        self.https.iter().for_each(|https| https.meet(drive.discovery_key()));
+    }
+
+    /// Lets peers find us at those of these addresses that are relays, tells so, and returns their addresses with keys.
+    ///
+    /// # Errors
+    /// If one of them is not reached, or does not take us.
+    pub(super) fn register<'a>(
+        &self,
+        addresses: impl IntoIterator<Item = &'a Address>,
+        report: &Report,
+    ) -> Result<Vec<Address>> {
+        let Some(https) = &self.https else { return Ok(Vec::new()) };
+        let mut places: Vec<ListenAt> = Vec::new();
+        for relay in addresses.into_iter().filter(|address| https.speaks(address)) {
+            https.expect(relay);
+            let Address { scheme, host, port, .. } = relay.clone();
+            places.push(ListenAt { scheme, host, ports: port..=port });
+        }
+        self.listen(&places, report)
+    }
+
     /// Dials all these addresses from now on, each once; returns how many there are.
     pub(super) fn connect<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> usize {
         let addresses: BTreeSet<Address> = addresses.into_iter().cloned().collect();
@@ -104,7 +147,10 @@ impl Session {
     /// # Errors
     /// The store's, or else the command's own.
     pub(super) fn run(self, command: impl FnOnce(&Self) -> Result<Exit>) -> Result<Exit> {
-        let outcome = command(&self);
+        let outcome = command(&self).map_err(|error| match error.downcast_ref::<Frozen>() {
+            Some(frozen) => self.conflicts.failure(frozen).into(),
+            None => error,
+        });
         self.close()?;
         outcome
     }

@@ -14,6 +14,7 @@ use crate::args::{Share, Storage};
 use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
+use crate::relays::RELAY_SCHEME;
 use crate::{Event, Exit, Failure, Interrupt, Interrupted, Keys, LISTEN_DEFAULT, Place, Report, Watch};
 
 /// Shares a folder until interrupted.
@@ -28,7 +29,9 @@ pub(super) fn share(args: &Share, storage: &Storage, report: &Arc<Report>, inter
             format!("cannot share {}: it is a store, with the seeds that make drives yours", folder.display());
         return Err(Failure::new("folder", message).into());
     }
-    Session::open(place, storage, report, interrupt)?.run(|session| serve(args, &folder, session, report, interrupt))
+    let relays = args.network.relays([]);
+    Session::open(place, storage, relays, report, interrupt)?
+        .run(|session| serve(args, &folder, session, report, interrupt))
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
@@ -44,8 +47,11 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     // The watch starts first, so that no change falls between it and the import.
     let watch = args.watch.then(|| Watch::new(folder, store));
     let imported = bring(&mut drive, &mut seen)?;
-    session.connect(&args.network.via);
-    let hints = if args.no_hints { Vec::new() } else { hints(&bound, &args.network.via) };
+    session.meet(&drive.key());
+    let relays = session.register(&args.network.via, report)?;
+    let peers: Vec<Address> = args.network.via.iter().filter(|via| via.scheme != RELAY_SCHEME).cloned().collect();
+    session.connect(&peers);
+    let hints = if args.no_hints { Vec::new() } else { hints(&bound, &[peers, relays].concat()) };
     let encrypted = encryption.is_some();
     let link = Link { key: drive.key(), via: hints, encryption }.to_string();
     let tell = |imported: &Imported, again: bool| {
@@ -55,6 +61,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     tell(&imported, false);
     if let Some(watch) = watch {
         while watch.wait(interrupt).is_ok() {
+            drive.check()?;
             let again = bring(&mut drive, &mut seen)?;
             if again.put + again.deleted > 0 {
                 tell(&again, true);
@@ -63,6 +70,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     }
     let mut waiter = session.waiter(Duration::MAX);
     while !interrupt.is_asked() {
+        drive.check()?;
         waiter.pause().or_else(|error| if interrupt.is_asked() { Ok(()) } else { Err(error) })?;
     }
     Err(Interrupted.into())

@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks; it runs beside the node's runtime, never on it.
 
+mod ahead;
 mod own;
 mod reach;
 mod reading;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::Waiter;
 use super::remote::RemoteDrive;
+use crate::conflict::Frozen;
 use crate::folder::drive::{BlobId, DriveSink, DriveSource, Entry, Kind, Read, Version};
 
 /// A writable drive.
@@ -47,6 +48,7 @@ impl OwnDrive {
         let (db, blobs, tail) = waiter.call(move |replicator| -> Result<_> {
             let db = replicator.open_writable(entries.manifest, entries.signer)?;
             let blobs = replicator.open_writable(contents.manifest, contents.signer)?;
+            Frozen::check(replicator, [db, blobs])?;
             let mut entries = replicator.plaintext_writer(db, with.as_ref());
             header.lock().unwrap_or_else(PoisonError::into_inner).create(&mut entries)?;
             let core = replicator.plaintext_writer(blobs, with.as_ref());
@@ -66,6 +68,14 @@ impl OwnDrive {
         self.key
     }
 
+    /// Fails if the drive is frozen.
+    ///
+    /// # Errors
+    /// As [`RemoteDrive::check`].
+    pub(crate) fn check(&self) -> Result<()> {
+        self.source.check()
+    }
+
     /// Hands work to the node, which commits it while more is collected here.
     fn begin(&mut self, work: impl FnOnce(&mut Replicator) -> Result<()> + Send + 'static) -> Result<()> {
         if self.begun.len() >= BEGUN_MAX {
@@ -76,7 +86,11 @@ impl OwnDrive {
     }
 
     fn settle_first(&mut self) -> Result<()> {
-        self.begun.pop_front().map_or(Ok(()), |begun| self.source.waiter().committed(begun)?)
+        let Some(begun) = self.begun.pop_front() else { return Ok(()) };
+        let settled = self.source.waiter().committed(begun)?;
+        // That the drive is frozen says more than what was refused for it.
+        self.source.check()?;
+        settled
     }
 
     /// Hands the blocks collected so far to the node.
@@ -128,6 +142,10 @@ impl DriveSource for OwnDrive {
 
     fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>> {
         self.source.held(blobs)
+    }
+
+    fn expect(&mut self, next: &[BlobId]) {
+        self.source.expect(next);
     }
 
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {

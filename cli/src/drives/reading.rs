@@ -36,10 +36,10 @@ impl State {
 pub(super) enum Filled {
     /// Blocks in order.
     Blocks(Vec<Bytes>),
+    /// Blocks in order, to the last.
+    Rest(Vec<Bytes>),
     /// Blocks to fetch, of which the first is not held.
     Missing(Vec<u64>),
-    /// All were read.
-    End,
     /// Blocks that no peer has or will have.
     Never,
 }
@@ -59,12 +59,30 @@ pub(super) fn fill(
                 bytes += block.len();
                 blocks.push(block);
             }
-            Need::Ready(None) if blocks.is_empty() => return Ok(Filled::End),
+            Need::Ready(None) => return Ok(Filled::Rest(blocks)),
             Need::Missing(missing) if blocks.is_empty() => return Ok(lacking(missing, replicator, blobs)),
-            Need::Ready(None) | Need::Missing(_) => break,
+            Need::Missing(_) => break,
         }
     }
     Ok(Filled::Blocks(blocks))
+}
+
+/// Reads the first of several blobs that are held whole, up to [`AHEAD_BYTES`] together.
+pub(super) fn read_ahead(
+    wanted: &[BlobId],
+    replicator: &Replicator,
+    blobs: CoreId,
+    key: Option<&EncryptionKey>,
+) -> Vec<Vec<Bytes>> {
+    let mut left = AHEAD_BYTES as u64;
+    let contents = wanted.iter().map_while(|blob| {
+        left = left.checked_sub(blob.byte_length).filter(|_| !blob.block_map)?;
+        match fill(&mut BlobReader::new(*blob), replicator, blobs, key) {
+            Ok(Filled::Rest(blocks)) => Some(blocks),
+            _ => None,
+        }
+    });
+    contents.collect()
 }
 
 /// Blocks beyond a length that every peer agrees on will never come.

@@ -1,5 +1,6 @@
 //! A drive that somebody else writes: read by what is needed, verified, kept in the store.
 
+use std::iter;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use anypath_wire::{EncryptionKey, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::reading::{Filled, State, check_some, fill, held, held_blindly, held_of_all, take};
+use super::ahead::Ahead;
+use super::reading::{Filled, State, check_some, fill, held, held_blindly, held_of_all, read_ahead, take};
 use super::refusal::{decrypting, encrypted, no_drive, not_kept_blindly};
 use super::{Reach, Waiter};
+use crate::conflict::Frozen;
 use crate::folder::drive::{DriveSource, Entry, Kind, Read, Version};
 
 /// A drive known by its key.
@@ -30,6 +33,7 @@ pub(crate) struct RemoteDrive {
     walk: Option<Walk>,
     /// What was asked for last, by its first block.
     asked: Option<(CoreId, u64)>,
+    ahead: Ahead,
 }
 
 /// Whether an encrypted drive is of use to somebody who does not know its encryption key.
@@ -104,8 +108,8 @@ impl RemoteDrive {
     }
 
     fn new(waiter: Waiter, db: CoreId, blobs: Option<CoreId>, encryption: Option<EncryptionKey>) -> Self {
-        let (reading, version) = (Reading::Needed, Version::default());
-        Self { waiter, db, blobs, encryption, reading, sealed: false, version, walk: None, asked: None }
+        let (reading, version, ahead) = (Reading::Needed, Version::default(), Ahead::default());
+        Self { waiter, db, blobs, encryption, reading, sealed: false, version, walk: None, asked: None, ahead }
     }
 
     /// Moves on to the version that is in the store.
@@ -241,14 +245,26 @@ impl RemoteDrive {
         Ok(spoilt)
     }
 
+    /// Fails if the drive is frozen.
+    ///
+    /// # Errors
+    /// [`Frozen`]; or if the node has stopped.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.state().map(drop)
+    }
+
     fn state(&self) -> Result<State> {
-        let db = self.db;
-        self.waiter.read(move |replicator| State::of(replicator, db))
+        let (db, blobs) = (self.db, self.blobs);
+        let state = self.waiter.read(move |replicator| {
+            Frozen::check(replicator, iter::once(db).chain(blobs)).map(|()| State::of(replicator, db))
+        })?;
+        Ok(state?)
     }
 
     fn move_on(&mut self, version: Version) -> Result<()> {
         self.version = version;
         (self.walk, self.asked) = (None, None);
+        self.ahead.expect(&[]);
         if self.blobs.is_none() {
             self.blobs = Some(self.open_blobs()?);
         }
@@ -298,7 +314,8 @@ impl RemoteDrive {
         let ask = blocks.first().map(|first| (core, *first));
         if self.asked != ask {
             let wanted = runs(blocks);
-            self.waiter.call(move |replicator| wanted.into_iter().try_for_each(|run| replicator.want(core, run)))??;
+            self.waiter
+                .call(move |replicator| wanted.into_iter().try_for_each(|run| replicator.want_now(core, run)))??;
             self.asked = ask;
         }
         self.waiter.pause()?;
@@ -359,24 +376,32 @@ impl DriveSource for RemoteDrive {
         self.waiter.read(move |replicator| wanted.iter().map(|blob| held(replicator, blobs, blob)).collect())
     }
 
+    fn expect(&mut self, next: &[BlobId]) {
+        self.ahead.expect(next);
+    }
+
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
+        let mut hand_on = |blocks: &[Bytes]| blocks.iter().try_for_each(&mut *take).is_continue();
+        if let Some(blocks) = self.ahead.take(blob) {
+            return Ok(if hand_on(&blocks) { Read::Whole } else { Read::Stopped });
+        }
         let blobs = self.contents()?;
         let mut reader = BlobReader::new(*blob);
         loop {
-            let key = self.encryption.clone();
-            let (back, outcome) = self.waiter.read(move |replicator| {
+            let (key, wanted) = (self.encryption.clone(), self.ahead.wanted());
+            let (back, outcome, ahead) = self.waiter.read(move |replicator| {
                 let outcome = fill(&mut reader, replicator, blobs, key.as_ref());
-                (reader, outcome)
+                let last = matches!(outcome, Ok(Filled::Rest(_)));
+                let ahead = if last { read_ahead(&wanted, replicator, blobs, key.as_ref()) } else { Vec::new() };
+                (reader, outcome, ahead)
             })?;
             reader = back;
+            self.ahead.keep(ahead);
             match outcome {
-                Ok(Filled::Blocks(blocks)) => {
-                    if blocks.iter().try_for_each(&mut *take).is_break() {
-                        return Ok(Read::Stopped);
-                    }
-                }
+                Ok(Filled::Blocks(blocks)) if hand_on(&blocks) => {}
+                Ok(Filled::Rest(blocks)) if hand_on(&blocks) => return Ok(Read::Whole),
+                Ok(Filled::Blocks(_) | Filled::Rest(_)) => return Ok(Read::Stopped),
                 Ok(Filled::Missing(blocks)) => self.fetch(blobs, blocks)?,
-                Ok(Filled::End) => return Ok(Read::Whole),
                 Ok(Filled::Never) => return Ok(Read::Damaged),
                 Err(BlobError::Blocks(error)) if decrypting(&*error).is_none() => return Err(anyhow!(error)),
                 Err(error) => {

@@ -19,6 +19,8 @@ pub trait DriveSource {
     fn want(&mut self, blobs: &[BlobId]) -> Result<()>;
     /// Returns about how many bytes of each of these blobs are here and need not be fetched.
     fn held(&mut self, blobs: &[BlobId]) -> Result<Vec<u64>>;
+    /// Says which blobs are read next, in this order, so that small ones can be read together; a hint and no more.
+    fn expect(&mut self, next: &[BlobId]);
     /// Hands the verified bytes of a blob to `take`, in order, until it breaks off or all are handed over.
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read>;
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use bytes::BytesMut;
+use bytes::Bytes;
 
 use super::drive::{BlobId, DriveSink, Entry, Kind};
 use super::entries::Entries;
 use super::fingerprint::ns;
 use super::same::same;
 use super::scan::is_executable;
+use super::scan_ahead::ScanAhead;
 use super::{Cause, Fingerprint, Found, FoundKind, Problem, Scan, Seen};
 use crate::{Interrupt, Report};
 
@@ -48,7 +49,7 @@ pub fn import(
 ) -> Result<Imported> {
     let scan = Scan::new(folder, store).with_context(|| format!("cannot list the folder {}", folder.display()))?;
     let mut import = Import { folder, drive, seen, report, interrupt, counted: Imported::default(), uncommitted: 0 };
-    let result = import.compare(scan).and_then(|work| import.bring(work));
+    let result = import.compare(ScanAhead::start(scan)?).and_then(|work| import.bring(work));
     let saved = import.commit();
     result.and(saved)?;
     report.end_round();
@@ -74,7 +75,7 @@ struct Work {
 
 impl Import<'_> {
     /// Walks folder and drive side by side. Links and deletions are done on the way; files to be read are returned.
-    fn compare(&mut self, scan: Scan) -> Result<Vec<Work>> {
+    fn compare(&mut self, scan: ScanAhead) -> Result<Vec<Work>> {
         let mut entries = Entries::default();
         let mut unknown = None;
         let mut work = Vec::new();
@@ -205,14 +206,15 @@ impl Import<'_> {
         let mut read = 0;
         while read < size {
             self.interrupt.check()?;
-            let mut chunk = BytesMut::zeroed(CHUNK_BYTES.min(usize::try_from(size - read).unwrap_or(CHUNK_BYTES)));
-            if let Err(error) = file.file.read_exact(&mut chunk) {
-                self.drive.abandon()?;
-                let shrunk = error.kind() == io::ErrorKind::UnexpectedEof;
-                return Ok(Err(if shrunk { Cause::Busy } else { error.into() }));
-            }
+            let chunk = match file.read(CHUNK_BYTES.min(usize::try_from(size - read).unwrap_or(CHUNK_BYTES))) {
+                Ok(chunk) => chunk,
+                Err(cause) => {
+                    self.drive.abandon()?;
+                    return Ok(Err(cause));
+                }
+            };
             read += chunk.len() as u64;
-            self.drive.append(chunk.freeze())?;
+            self.drive.append(chunk)?;
             self.report.progress(done + read, total, 0);
         }
         if !file.is_as_opened() {
@@ -286,6 +288,13 @@ impl Opened {
             return Err(Cause::Busy);
         }
         Ok(Self { path, file, fingerprint, executable: is_executable(&metadata), opened_ns })
+    }
+
+    /// Reads so many bytes more; fewer only if there are no more, which is an error.
+    fn read(&mut self, bytes: usize) -> Result<Bytes, Cause> {
+        let mut chunk = Vec::with_capacity(bytes);
+        (&self.file).take(bytes as u64).read_to_end(&mut chunk)?;
+        if chunk.len() < bytes { Err(Cause::Busy) } else { Ok(chunk.into()) }
     }
 
     fn rewind(&mut self) -> io::Result<()> {

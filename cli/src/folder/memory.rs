@@ -67,6 +67,8 @@ impl DriveSource for MemoryDrive {
         Ok(vec![0; blobs.len()])
     }
 
+    fn expect(&mut self, _: &[BlobId]) {}
+
     fn read(&mut self, blob: &BlobId, take: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> Result<Read> {
         let mut offset = 0;
         while offset < blob.byte_length {

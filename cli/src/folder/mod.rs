@@ -21,6 +21,7 @@ mod problem;
 mod restore;
 mod same;
 mod scan;
+mod scan_ahead;
 mod seen;
 mod standing;
 mod target;

@@ -297,6 +297,8 @@ fn a_list_of_entries_that_goes_in_circles_ends_the_run() {
             Ok(())
         }
 
+        fn expect(&mut self, _: &[BlobId]) {}
+
         fn read(&mut self, _: &BlobId, _: &mut dyn FnMut(&Bytes) -> ControlFlow<()>) -> anyhow::Result<Read> {
             Ok(Read::Whole)
         }

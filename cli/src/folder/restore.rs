@@ -252,6 +252,7 @@ impl Restore<'_> {
         for batch in work.chunks(BATCH_ENTRIES) {
             let names = batch.iter().map(|work| work.name.to_string()).collect();
             self.written.begin(names).context(JOURNAL)?;
+            self.drive.expect(&blobs(batch));
             for work in batch {
                 self.interrupt.check()?;
                 self.bring_one(work)?;

@@ -1,7 +1,7 @@
 //! What `share` remembers of a folder, so that a file that did not change is not read again.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -95,13 +95,14 @@ impl Seen {
     }
 
     fn read(&self, version: Version) -> Option<BTreeMap<String, Fingerprint>> {
-        let mut lines = BufReader::new(File::open(&self.path).ok()?).lines();
-        let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
+        let content = fs::read(&self.path).ok()?;
+        let mut lines = content.strip_suffix(b"\n")?.split(|byte| *byte == b'\n');
+        let header: Header = serde_json::from_slice(lines.next()?).ok()?;
         let ours = header.format == FORMAT && header.folder == self.folder && header.drive == self.drive;
         if !ours || header.fork != version.fork || header.length > version.length {
             return None;
         }
-        lines.map(|line| serde_json::from_str(&line.ok()?).ok()).collect()
+        lines.map(|line| serde_json::from_slice(line).ok()).collect()
     }
 }
 

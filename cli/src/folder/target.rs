@@ -94,10 +94,16 @@ impl Target {
         let (parts, _) = name.split();
         let dir = self.enter(&parts, true)?;
         let unfinished = name.unfinished();
-        remove_rest(dir, &unfinished)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        Ok(Unfinished { file: dir.open_with(&unfinished, &options)? })
+        let file = match dir.open_with(&unfinished, &options) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove_rest(dir, &unfinished)?;
+                dir.open_with(&unfinished, &options)
+            }
+            file => file,
+        };
+        Ok(Unfinished { file: file? })
     }
 
     /// Starts making a link: it stands beside its place, as an unfinished file does.

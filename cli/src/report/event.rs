@@ -1,5 +1,7 @@
 //! The events that scripts may rely on.
 
+use anypath_replicate::core::{Claim, Contradiction};
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::Rung;
@@ -88,6 +90,30 @@ pub enum Event<'a> {
         /// The name, as its owner wrote it.
         name: &'a str,
     },
+    /// Two histories of a core were met, signed by the same: it is frozen.
+    Conflict {
+        /// The core's key, in z-base-32.
+        key: &'a str,
+        /// Where the evidence lies, if it could be kept.
+        file: Option<&'a str>,
+        /// The key of the peer that showed it, in z-base-32; `None` if it was known before.
+        peer: Option<&'a str>,
+    },
+    /// A piece of evidence holds.
+    Proven {
+        /// The core's key, in z-base-32.
+        key: String,
+        /// Its discovery key, in hexadecimal.
+        discovery_key: String,
+        /// The fork of both heads.
+        fork: u64,
+        /// The two heads.
+        heads: [ProvenHead; 2],
+        /// The first and the last of the fewest blocks among which they are known to differ.
+        blocks: [u64; 2],
+        /// Who signed both, by their places in the manifest.
+        signers: Vec<u64>,
+    },
     /// What the demonstration does next.
     Step {
         /// In words.
@@ -117,7 +143,36 @@ pub enum Event<'a> {
     },
 }
 
+/// A head that was signed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProvenHead {
+    /// Its blocks.
+    pub length: u64,
+    /// The hash of its roots, in hexadecimal.
+    pub tree_hash: String,
+    /// Who signed it, by their places in the manifest.
+    pub signers: Vec<u64>,
+}
+
 impl<'a> Event<'a> {
+    /// Returns what a piece of evidence proves.
+    pub(crate) fn proven(contradiction: &Contradiction) -> Self {
+        let Contradiction { key, discovery_key, fork, heads, blocks } = contradiction;
+        let head = |head: &Claim| ProvenHead {
+            length: head.length,
+            tree_hash: HEXLOWER.encode(&head.tree_hash),
+            signers: head.signers.clone(),
+        };
+        Self::Proven {
+            key: key.to_string(),
+            discovery_key: HEXLOWER.encode(&discovery_key.0),
+            fork: *fork,
+            heads: heads.each_ref().map(head),
+            blocks: [blocks.start, blocks.end - 1],
+            signers: contradiction.signers_of_both(),
+        }
+    }
+
     /// Returns the link, which is all that people get on standard output.
     pub(super) fn link(&self) -> Option<&'a str> {
         match self {

@@ -10,7 +10,7 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use event::Event;
+pub use event::{Event, ProvenHead};
 
 use crate::folder::Problem;
 use bars::Bars;

@@ -2,7 +2,7 @@
 
 use indicatif::HumanBytes;
 
-use super::Event;
+use super::event::{Event, ProvenHead};
 
 /// Returns what a person is told about an event, if it is worth a line.
 ///
@@ -30,6 +30,27 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
         Event::Mended { name } => format!("{name:?}: was not what the drive holds; written again"),
+        Event::Conflict { key, file, .. } => {
+            let file = file.map(|file| format!(" The evidence is in {file}."));
+            let told = format!("Whoever signs for {key} signed two histories: nothing more of it is taken or served.");
+            told + file.as_deref().unwrap_or_default()
+        }
+        Event::Proven { key, fork, heads, blocks: [first, last], signers, .. } => {
+            let heads = heads.iter().map(|ProvenHead { length, tree_hash, signers }| {
+                format!("\n  {length} blocks with the tree hash {tree_hash}, signed by {}", places(signers))
+            });
+            let both = match &signers[..] {
+                [] => "Nobody signed both.".to_owned(),
+                signers => format!("Signed both: {}.", places(signers)),
+            };
+            let blocks =
+                if first == last { format!("in block {first}") } else { format!("among blocks {first} to {last}") };
+            format!(
+                "Proven: two histories of hyper://{key}, fork {fork}, were signed that contradict each other:{}\n\
+                 They differ {blocks}. {both}",
+                heads.collect::<String>()
+            )
+        }
         Event::Step { message } => (*message).to_owned(),
         Event::Done { files, bytes, seconds, problems, .. } => {
             let files = files.map_or_else(|| "encrypted files".to_owned(), count);
@@ -49,6 +70,12 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
 
 fn count(files: u64) -> String {
     if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
+}
+
+/// Names signers by their places in the manifest.
+fn places(signers: &[u64]) -> String {
+    let places: Vec<_> = signers.iter().map(u64::to_string).collect();
+    format!("{} {}", if signers.len() == 1 { "signer" } else { "signers" }, places.join(", "))
 }
 
 fn short(key: &str) -> &str {

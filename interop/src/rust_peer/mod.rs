@@ -1,6 +1,7 @@
 //! Our own peer for the scenarios: nodes, their cores and bees behind the verbs of [`Peer`].
 
 mod bees;
+mod beside;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
 use tokio::time::timeout;
 
 use crate::content::hex;
@@ -32,8 +34,8 @@ use spec::key_pair;
 pub fn rust_peer(folder: &Path) -> Result<Box<dyn Peer>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let primary = PrimaryKey(Sha256::digest(folder.as_os_str().as_encoded_bytes()).into());
-    let (nodes, cores, bees) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    Ok(Box::new(RustPeer { folder: folder.to_owned(), runtime, primary, nodes, cores, bees }))
+    let (nodes, cores, bees, heard) = Default::default();
+    Ok(Box::new(RustPeer { folder: folder.to_owned(), runtime, primary, nodes, cores, bees, heard }))
 }
 
 /// A peer of this project in the scenario's own process.
@@ -45,6 +47,8 @@ struct RustPeer {
     nodes: BTreeMap<Option<String>, Arc<Node>>,
     cores: BTreeMap<String, Opened>,
     bees: BTreeMap<String, Bee>,
+    /// What is heard of each core, from the first time on that somebody listened.
+    heard: BTreeMap<String, broadcast::Receiver<Event>>,
 }
 
 /// A core that was opened under a handle.
@@ -256,6 +260,31 @@ impl Peer for RustPeer {
             Position::In { block, offset } => Ok((block, offset)),
             _ => bail!("byte {byte} lies beyond the end"),
         }
+    }
+
+    fn fetch_now(&mut self, core: &str, index: u64) -> Result<()> {
+        self.call(core, move |replicator, core| replicator.want_now(core, index..index + 1))?;
+        self.until(core, "a block", move |replicator, core| replicator.core(core).has(index).then_some(()))
+    }
+
+    fn allow_push(&mut self, core: &str) -> Result<()> {
+        self.take_pushes(core)
+    }
+
+    fn push(&mut self, core: &str, index: u64) -> Result<()> {
+        self.send_push(core, index)
+    }
+
+    fn hear(&mut self, core: &str, name: &str) -> Result<()> {
+        self.listen_to(core, name)
+    }
+
+    fn say(&mut self, core: &str, name: &str, text: &str) -> Result<()> {
+        self.say_to_all(core, name, text)
+    }
+
+    fn heard(&mut self, core: &str) -> Result<(String, String)> {
+        self.next_heard(core)
     }
 
     fn wait(&mut self, core: &str, until: Until) -> Result<CoreInfo> {

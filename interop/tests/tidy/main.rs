@@ -64,6 +64,11 @@ fn no_file_names_a_place_of_one_machine() {
     none(repository().iter().flat_map(|file| source::machine_paths(&file.path, &file.text)).collect());
 }
 
+#[test]
+fn no_merge_is_left_undecided() {
+    none(repository().iter().flat_map(|file| source::undecided(&file.path, &file.text)).collect());
+}
+
 /// Returns the rooms and their manifests. What stands outside the workspace is no room.
 fn rooms() -> impl Iterator<Item = (String, &'static str)> {
     let excluded = house::excluded(text("Cargo.toml"));

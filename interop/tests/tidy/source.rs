@@ -48,6 +48,13 @@ pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<String> {
     lines.map(|(line, number)| format!("{path}:{number}: names a place of one machine: {}", line.trim())).collect()
 }
 
+/// Complains of what a merge left undecided.
+pub(crate) fn undecided(path: &str, text: &str) -> Vec<String> {
+    let marks = ["<", ">"].map(|mark| mark.repeat(7) + " ");
+    let lines = text.lines().zip(1..).filter(|(line, _)| marks.iter().any(|mark| line.starts_with(mark)));
+    lines.map(|(line, number)| format!("{path}:{number}: a merge left this undecided: {line}")).collect()
+}
+
 fn lines_without_tests(text: &str) -> usize {
     text.split_once("\n#[cfg(test)]\nmod tests {").map_or(text, |(before, _)| before).lines().count()
 }
@@ -152,4 +159,11 @@ fn a_place_of_one_machine_is_named() {
         assert_eq!(machine_paths("a", &format!("x = \"/{name}/me\"")).len(), 1);
         assert_eq!(machine_paths("a", &format!("https://example.org/{name}/me ../{name}/me")), [""; 0]);
     }
+}
+
+#[test]
+fn both_sides_of_an_undecided_merge_are_found() {
+    let text = format!("a\n{} ours\nb\n=======\nc\n{} theirs\n", "<".repeat(7), ">".repeat(7));
+    assert_eq!(undecided("a", &text).len(), 2);
+    assert_eq!(undecided("a", "=======\n  <<<<<<< shown\n"), [""; 0]);
 }

@@ -1,15 +1,14 @@
 //! Takes proofs in: what a peer answers is verified against what is known here, and staged.
 //!
-//! Source: npm hypercore 11.37, `lib/core.js` (`verify`, `checkConflict`), `lib/merkle-tree.js` (`verify`).
+//! Source: npm hypercore 11.37, `lib/core.js` (`verify`), `lib/merkle-tree.js` (`verify`).
 
 use std::borrow::Cow;
 
 use anypath_wire::Hash;
 
 use super::multisig::Authority;
-use super::reorg::Whole;
 use super::verify::{self, Top};
-use super::{Core, Manifest, Signer, Tree, VerifyError, flat_tree};
+use super::{Core, Manifest, Tree, VerifyError};
 use crate::{Node, Proof, Request};
 
 /// What an accepted proof changed.
@@ -17,6 +16,8 @@ use crate::{Node, Proof, Request};
 pub struct Accepted {
     /// The block that is held now and was not before.
     pub block: Option<u64>,
+    /// The block that the application's rule refuses and had not refused before.
+    pub refused: Option<u64>,
     /// The length before.
     pub length_before: u64,
     /// The length now.
@@ -61,12 +62,17 @@ impl Core {
         };
         let (length_before, manifest) = (self.length(), authority.is_some());
         self.stage(authority, nodes, grown);
-        let gained = proof.block.filter(|block| self.bitfield.set(block.index));
+        let (welcome, unwelcome) = match proof.block {
+            Some(block) if self.gate.accepts(block.index, &block.value) => (Some(block), None),
+            block => (None, block),
+        };
+        let refused = unwelcome.map(|block| block.index).filter(|index| self.gate.refuse(*index));
+        let gained = welcome.filter(|block| self.bitfield.set(block.index));
         let block = gained.as_ref().map(|block| block.index);
         if let Some(gained) = gained {
             self.staged.put_block(gained.index, gained.value);
         }
-        Ok(Accepted { block, length_before, length: self.length(), manifest })
+        Ok(Accepted { block, refused, length_before, length: self.length(), manifest })
     }
 
     /// Checks the signature of a longer tree, and returns the authority if it was not known before.
@@ -111,8 +117,7 @@ impl Core {
         if let Some(authority) = &self.authority {
             return Ok(Cow::Borrowed(authority));
         }
-        let manifest = manifest.cloned().unwrap_or_else(|| Manifest::single(Signer::new(self.key)));
-        Authority::new(self.key, manifest).map(Cow::Owned).ok_or(VerifyError::InvalidSignature)
+        Authority::of(self.key, manifest.cloned()).map(Cow::Owned).ok_or(VerifyError::InvalidSignature)
     }
 
     /// Returns the authority learnt from a manifest that came without an upgrade.
@@ -133,30 +138,6 @@ impl Core {
             (self.tree, self.signature) = (grown.tree, grown.signature);
             self.changed.head = true;
         }
-    }
-
-    /// Returns whether a proof of our own fork, an upgrade from 0, contradicts our tree although it is signed.
-    /// The owner of the core then freezes it.
-    ///
-    /// # Errors
-    /// If the proof does not stand by itself.
-    pub fn conflicts(&self, proof: Proof) -> Result<bool, VerifyError> {
-        let Some(upgrade) = &proof.upgrade else { return Ok(false) };
-        if self.authority.is_none() || proof.fork != self.fork() || self.length() < upgrade.length {
-            return Ok(false);
-        }
-        if proof.block.is_some() || proof.hash.is_some() || proof.seek.is_some() {
-            return Err(VerifyError::InvalidProof);
-        }
-        let (length, theirs) = (upgrade.length, upgrade.nodes.clone());
-        Whole::verify(self, proof)?;
-        for (index, theirs) in flat_tree::full_roots(length).zip(theirs) {
-            // Hashes alone: where additional nodes join two roots, their claimed sizes are not signed one by one.
-            if self.node(index)?.ok_or(VerifyError::InvalidOperation)?.hash != theirs.hash {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

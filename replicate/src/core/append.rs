@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::tree::LENGTH_MAX;
+use super::tree::{LENGTH_MAX, leaf_hashes};
 use super::{AppendError, Core, Tree, flat_tree};
 use crate::{AppendBlocks, Blocks, Node};
 
@@ -13,7 +13,7 @@ impl Core {
     /// The blocks of the manifest's prologue need no signer; they come in one call.
     ///
     /// # Errors
-    /// If the core cannot be written or would grow too large; then nothing is appended.
+    /// If the core cannot be written, its rule refuses a block or it would grow too large; then nothing is appended.
     pub fn append(&mut self, blocks: &[Bytes]) -> Result<u64, AppendError> {
         if blocks.is_empty() && self.writable() {
             return Ok(self.length());
@@ -51,11 +51,16 @@ impl Core {
     fn grown(&self, blocks: &[Bytes]) -> Result<(Tree, Vec<Node>), AppendError> {
         let (mut tree, mut nodes) = (self.tree.clone(), Vec::with_capacity(2 * blocks.len()));
         let prologue = self.prologue().filter(|prologue| prologue.length > self.length());
-        for block in blocks {
-            if block.len() > BLOCK_BYTES_MAX {
-                return Err(AppendError::BlockTooLarge { bytes: block.len(), bytes_max: BLOCK_BYTES_MAX });
+        if let Some(block) = blocks.iter().find(|block| block.len() > BLOCK_BYTES_MAX) {
+            return Err(AppendError::BlockTooLarge { bytes: block.len(), bytes_max: BLOCK_BYTES_MAX });
+        }
+        let hashes = leaf_hashes(&blocks.iter().map(|block| &block[..]).collect::<Vec<_>>());
+        for (block, hash) in blocks.iter().zip(hashes) {
+            if !self.gate.accepts(tree.length, block) {
+                return Err(AppendError::Refused { index: tree.length });
             }
-            tree.append(block, &mut nodes).map_err(|_| AppendError::TooLarge)?;
+            let leaf = Node { index: 2 * tree.length, size: block.len() as u64, hash };
+            tree.append_root(leaf, &mut nodes).map_err(|_| AppendError::TooLarge)?;
             if let Some(prologue) = prologue
                 && tree.length == prologue.length
                 && tree.hash() != prologue.hash

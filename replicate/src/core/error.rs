@@ -100,6 +100,12 @@ pub enum AppendError {
         /// What is allowed.
         bytes_max: usize,
     },
+    /// A block that the application's own rule refuses.
+    #[error("block {index} breaks the rule that the application set for this core")]
+    Refused {
+        /// Where it would have stood.
+        index: u64,
+    },
     /// More blocks or bytes than can be counted.
     #[error("the core would be larger than 2^53 blocks or bytes")]
     TooLarge,

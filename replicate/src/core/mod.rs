@@ -15,6 +15,7 @@ mod bitfield;
 mod cache;
 mod encryption;
 mod error;
+mod evidence;
 pub mod flat_tree;
 mod manifest;
 mod multisig;
@@ -23,6 +24,7 @@ mod position;
 mod prove;
 mod reorg;
 mod rows;
+mod rule;
 mod staged;
 mod tree;
 mod verify;
@@ -41,10 +43,12 @@ pub use accept::Accepted;
 pub use bitfield::Bitfield;
 pub use encryption::{DecryptError, Encryption};
 pub use error::{AppendError, OpenError, ProveError, VerifyError};
+pub use evidence::{Claim, Contradiction, EVIDENCE_BYTES_MAX, Evidence, EvidenceError, SignedHead};
 pub use manifest::{Manifest, Prologue, Signer};
 pub use multisig::{Authority, Part};
 pub use position::Position;
 pub use reorg::{Adopted, Reorg, Want};
+pub use rule::Rule;
 pub(crate) use tree::leaf_hashes;
 pub use tree::{Tree, leaf, parent, tree_hash};
 
@@ -52,6 +56,7 @@ use crate::Node;
 use crate::store::{CoreChanges, Store, StoreError};
 use cache::NodeCache;
 use rows::{Head, Info};
+use rule::Gate;
 use staged::{Found, Staged};
 
 /// One hypercore, as far as it is known here.
@@ -66,6 +71,8 @@ pub struct Core {
     bitfield: Bitfield,
     user_data: BTreeMap<String, Vec<u8>>,
     frozen: bool,
+    evidence: Option<Arc<Evidence>>,
+    gate: Gate,
     staged: Staged,
     cache: RefCell<NodeCache>,
     changed: Rows,
@@ -126,6 +133,8 @@ impl Core {
             bitfield: Bitfield::default(),
             user_data: BTreeMap::new(),
             frozen: false,
+            evidence: None,
+            gate: Gate::default(),
             staged: Staged::default(),
             cache: RefCell::default(),
             changed: Rows { info: true, ..Rows::default() },
@@ -139,7 +148,8 @@ impl Core {
     /// If the store fails or its rows do not make sense.
     pub fn open(store: Arc<dyn Store>, discovery_key: &DiscoveryKey) -> Result<Option<Self>, OpenError> {
         let Some(info) = store.info(discovery_key)? else { return Ok(None) };
-        let Info { key, manifest, frozen } = Info::decode(&info).map_err(|_| OpenError::Row { row: "info" })?;
+        let Info { key, manifest, frozen, evidence } =
+            Info::decode(&info).map_err(|_| OpenError::Row { row: "info" })?;
         let head = match store.head(discovery_key)? {
             Some(row) => Head::decode(&row).map_err(|_| OpenError::Row { row: "head" })?,
             None => Head::default(),
@@ -159,6 +169,7 @@ impl Core {
             bitfield,
             user_data: head.user_data,
             frozen,
+            evidence: evidence.map(Arc::new),
             changed: Rows::default(),
             ..Self::remote(store, key)
         }))
@@ -255,10 +266,19 @@ impl Core {
         self.frozen
     }
 
-    /// Takes nothing any more, for good.
-    pub fn freeze(&mut self) {
-        self.changed.info |= !self.frozen;
-        self.frozen = true;
+    /// Returns why the core is frozen; `None` if it is not, if the evidence was too long to be kept, or if an older
+    /// version froze it.
+    pub fn evidence(&self) -> Option<&Arc<Evidence>> {
+        self.evidence.as_ref()
+    }
+
+    /// Takes nothing any more, for good, and keeps the reason unless it is longer than [`EVIDENCE_BYTES_MAX`].
+    pub fn freeze(&mut self, evidence: Evidence) {
+        if !self.frozen {
+            self.frozen = true;
+            self.evidence = (evidence.encode().len() <= EVIDENCE_BYTES_MAX).then(|| Arc::new(evidence));
+            self.changed.info = true;
+        }
     }
 
     /// Returns what the owner stored under a name.
@@ -317,6 +337,7 @@ impl Core {
     fn drop_from(&mut self, length: u64) {
         self.staged.truncate(length);
         self.bitfield.truncate(length);
+        self.gate.truncate(length);
         self.changed.head = true;
     }
 
@@ -371,7 +392,12 @@ impl Core {
     }
 
     fn info(&self) -> Info {
-        Info { key: self.key, manifest: self.manifest().cloned(), frozen: self.frozen }
+        Info {
+            key: self.key,
+            manifest: self.manifest().cloned(),
+            frozen: self.frozen,
+            evidence: self.evidence.as_deref().cloned(),
+        }
     }
 
     fn prologue(&self) -> Option<&Prologue> {

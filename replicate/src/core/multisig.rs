@@ -25,6 +25,7 @@ use super::flat_tree;
 use super::manifest::{Manifest, Prologue, Signer};
 use super::tree::Tree;
 use crate::Node;
+use crate::node::{decode_nodes, encode_nodes};
 
 /// One signer's part of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,11 @@ impl Authority {
         (compat || manifest.key() == key).then_some(Self { key, manifest, compat })
     }
 
+    /// Returns the authority of a core of which no manifest may have come: then the key is that of the only signer.
+    pub(super) fn of(key: PublicKey, manifest: Option<Manifest>) -> Option<Self> {
+        Self::new(key, manifest.unwrap_or_else(|| Manifest::single(Signer::new(key))))
+    }
+
     /// Returns the core's key.
     pub fn key(&self) -> &PublicKey {
         &self.key
@@ -76,15 +82,21 @@ impl Authority {
 
     /// Returns whether the signature makes this tree one of the core's.
     pub fn verify(&self, tree: &Tree, signature: &[u8]) -> bool {
+        self.parts(tree, signature).is_some()
+    }
+
+    /// Returns the parts that make this tree one of the core's: as many as the quorum asks for, or none where the
+    /// manifest itself vouches for the tree; `None` if the signature does not hold. Whatever else it carries is left out.
+    pub fn parts(&self, tree: &Tree, signature: &[u8]) -> Option<Vec<Part>> {
         match self.prologue() {
             Some(prologue) if tree.length <= prologue.length => {
-                tree.length == prologue.length && tree.hash() == prologue.hash
+                (tree.length == prologue.length && tree.hash() == prologue.hash).then(Vec::new)
             }
             _ if self.is_raw() => {
-                let signature = signature.try_into();
-                signature.is_ok_and(|signature| self.verify_part(&self.manifest.signers[0], tree, signature))
+                let part = Part { signer: 0, signature: signature.try_into().ok()?, patch: 0, nodes: Vec::new() };
+                self.verify_part(&part, tree).then(|| vec![part])
             }
-            _ => self.verify_parts(tree, signature).unwrap_or(false),
+            _ => self.verify_parts(tree, signature).ok().flatten(),
         }
     }
 
@@ -101,7 +113,7 @@ impl Authority {
     /// Returns the whole signature over the tree, or `None` if the pair may not sign alone.
     pub fn sign(&self, tree: &Tree, pair: &KeyPair) -> Option<Vec<u8>> {
         let part = self.sign_part(tree, pair).filter(|_| self.may_sign(pair))?;
-        Some(if self.is_raw() { part.signature.to_vec() } else { self.assemble(&[part]) })
+        Some(self.assemble(&[part]))
     }
 
     /// Returns the pair's part of a signature over the tree, or `None` if it is no signer.
@@ -113,7 +125,11 @@ impl Authority {
 
     /// Returns the parts as one signature; as many as the quorum asks for are looked at.
     pub fn assemble(&self, parts: &[Part]) -> Vec<u8> {
-        if self.manifest.version == 0 { assemble_v0(parts) } else { assemble(parts) }
+        match parts {
+            [part] if self.is_raw() => part.signature.to_vec(),
+            parts if self.manifest.version == 0 => assemble_v0(parts),
+            parts => assemble(parts),
+        }
     }
 
     fn is_raw(&self) -> bool {
@@ -135,39 +151,40 @@ impl Authority {
         message
     }
 
-    fn verify_part(&self, signer: &Signer, tree: &Tree, signature: &Signature) -> bool {
-        signer.public_key.verify(&self.signable(signer, tree), signature)
+    /// Returns whether the part signs the tree itself, its own `patch` aside.
+    fn verify_part(&self, part: &Part, tree: &Tree) -> bool {
+        let signer = &self.manifest.signers[part.signer as usize];
+        signer.public_key.verify(&self.signable(signer, tree), &part.signature)
     }
 
-    fn verify_parts(&self, tree: &Tree, signature: &[u8]) -> Result<bool, DecodeError> {
+    fn verify_parts(&self, tree: &Tree, signature: &[u8]) -> Result<Option<Vec<Part>>, DecodeError> {
         let mut from = Decoder::new(signature);
         let parts = if self.manifest.version == 0 { decode_parts_v0(&mut from)? } else { decode_parts(&mut from)? };
         let patch: BTreeMap<u64, Node> = decode_nodes(&mut from)?.into_iter().map(|node| (node.index, node)).collect();
         let quorum = self.manifest.quorum as usize;
         if quorum == 0 || parts.len() < quorum {
-            return Ok(false);
+            return Ok(None);
         }
         let mut tried = vec![false; self.manifest.signers.len()];
-        Ok(parts[..quorum].iter().all(|part| {
-            let place = part.signer as usize;
-            let fresh = tried.get_mut(place).is_some_and(|tried| !std::mem::replace(tried, true));
-            fresh
-                && self
-                    .patched(tree, part.patch, &patch)
-                    .is_some_and(|tree| self.verify_part(&self.manifest.signers[place], &tree, &part.signature))
-        }))
+        let verified = parts.into_iter().take(quorum).map(|part| {
+            let tried = tried.get_mut(part.signer as usize).filter(|tried| !**tried)?;
+            *tried = true;
+            let (part, signed) = self.patched(part, tree, &patch)?;
+            self.verify_part(&part, &signed).then_some(part)
+        });
+        Ok(verified.collect())
     }
 
-    /// Returns the tree that a signer signed, if the nodes for it are there.
-    fn patched<'a>(&self, tree: &'a Tree, blocks: u64, nodes: &BTreeMap<u64, Node>) -> Option<Cow<'a, Tree>> {
-        if blocks == 0 || !self.manifest.allow_patch {
-            return Some(Cow::Borrowed(tree));
+    /// Returns the part with the nodes of its patch, and the tree that its signer signed, if those nodes are there.
+    fn patched<'a>(&self, part: Part, tree: &'a Tree, nodes: &BTreeMap<u64, Node>) -> Option<(Part, Cow<'a, Tree>)> {
+        if part.patch == 0 || !self.manifest.allow_patch {
+            return Some((Part { patch: 0, ..part }, Cow::Borrowed(tree)));
         }
+        let growth = flat_tree::growth(tree.length, tree.length.checked_add(part.patch)?);
+        let nodes: Vec<Node> = growth.map(|index| nodes.get(&index).copied()).collect::<Option<_>>()?;
         let mut longer = tree.clone();
-        for index in flat_tree::growth(tree.length, tree.length.checked_add(blocks)?) {
-            longer.append_root(*nodes.get(&index)?, &mut Vec::new()).ok()?;
-        }
-        Some(Cow::Owned(longer))
+        nodes.iter().try_for_each(|node| longer.append_root(*node, &mut Vec::new())).ok()?;
+        Some((Part { nodes, ..part }, Cow::Owned(longer)))
     }
 }
 
@@ -199,10 +216,6 @@ fn decode_patch_v0(from: &mut Decoder<'_>) -> Result<u64, DecodeError> {
         from.uint()?;
     }
     Ok(length)
-}
-
-fn decode_nodes(from: &mut Decoder<'_>) -> Result<Vec<Node>, DecodeError> {
-    (0..from.count(34)?).map(|_| Ok(Node { index: from.uint()?, size: from.uint()?, hash: from.fixed()? })).collect()
 }
 
 fn assemble(parts: &[Part]) -> Vec<u8> {
@@ -246,15 +259,6 @@ fn assemble_v0(parts: &[Part]) -> Vec<u8> {
     }
     encode_nodes(&patch, &mut out);
     out
-}
-
-fn encode_nodes(nodes: &[Node], out: &mut Vec<u8>) {
-    out.uint(nodes.len() as u64);
-    for node in nodes {
-        out.uint(node.index);
-        out.uint(node.size);
-        out.raw(&node.hash);
-    }
 }
 
 static TREE: LazyLock<Hash> = LazyLock::new(|| namespace("hypercore", 0));

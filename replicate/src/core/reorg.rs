@@ -53,7 +53,8 @@ impl Reorg {
         if proof.fork <= core.fork() {
             return Err(VerifyError::Fork { theirs: proof.fork, ours: core.fork() });
         }
-        let verified = Whole::verify(core, proof)?;
+        let authority = core.authority_for(proof.manifest.as_ref())?.into_owned();
+        let verified = Whole::verify(authority, &proof)?;
         let mut reorg = Self {
             base: (core.fork(), core.length()),
             ancestor: verified.tree.length,
@@ -176,21 +177,20 @@ impl Core {
 }
 
 /// A head that was verified by itself, from the first block on.
-pub(super) struct Whole {
-    pub(super) tree: Tree,
-    pub(super) signature: Vec<u8>,
-    pub(super) authority: Authority,
+struct Whole {
+    tree: Tree,
+    signature: Vec<u8>,
+    authority: Authority,
     nodes: Vec<Node>,
 }
 
 impl Whole {
-    pub(super) fn verify(core: &Core, proof: Proof) -> Result<Self, VerifyError> {
-        check_bounds(&proof)?;
+    fn verify(authority: Authority, proof: &Proof) -> Result<Self, VerifyError> {
+        check_bounds(proof)?;
         let upgrade = proof.upgrade.as_ref().filter(|upgrade| upgrade.start == 0);
         let upgrade = upgrade.ok_or(VerifyError::InvalidProof)?;
-        let authority = core.authority_for(proof.manifest.as_ref())?;
         let (mut nodes, mut paths) = (Vec::new(), Vec::new());
-        let mut top = follow_paths(&proof, None, &mut paths)?.map(|top| top.node);
+        let mut top = follow_paths(proof, None, &mut paths)?.map(|top| top.node);
         let mut tree = Tree { fork: proof.fork, ..Tree::default() };
         grow(&mut tree, upgrade, authority.prologue(), &mut top, &mut nodes)?;
         if top.is_some() {
@@ -200,7 +200,7 @@ impl Whole {
             return Err(VerifyError::InvalidSignature);
         }
         nodes.append(&mut paths);
-        Ok(Self { tree, signature: upgrade.signature.clone(), authority: authority.into_owned(), nodes })
+        Ok(Self { tree, signature: upgrade.signature.clone(), authority, nodes })
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! | row | bytes |
 //! |---|---|
-//! | info | `uint` 1, `uint` flags (1 manifest, 2 frozen), 32-byte key, the manifest |
+//! | info | `uint` 1, `uint` flags (1 manifest, 2 frozen, 4 evidence), 32-byte key, the manifest, `buffer` evidence |
 //! | head | `uint` 1, `uint` fork, `uint` length, `uint` bytes, `buffer` signature, array of `string` name and `buffer` user data |
 
 use std::collections::BTreeMap;
 
 use anypath_wire::{DecodeError, Decoder, Encode, PublicKey};
 
-use super::{Manifest, Tree};
+use super::{Evidence, Manifest, Tree};
 
 /// What never changes, and the manifest once it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,16 +17,21 @@ pub(super) struct Info {
     pub(super) key: PublicKey,
     pub(super) manifest: Option<Manifest>,
     pub(super) frozen: bool,
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl Info {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
         out.uint(VERSION);
-        out.uint(u64::from(self.manifest.is_some()) * MANIFEST + u64::from(self.frozen) * FROZEN);
+        let flags = [(self.manifest.is_some(), MANIFEST), (self.frozen, FROZEN), (self.evidence.is_some(), EVIDENCE)];
+        out.uint(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         out.raw(&self.key.0);
         if let Some(manifest) = &self.manifest {
             manifest.encode(&mut out);
+        }
+        if let Some(evidence) = &self.evidence {
+            out.buffer(&evidence.encode());
         }
         out
     }
@@ -37,7 +42,12 @@ impl Info {
         let flags = from.uint()?;
         let key = PublicKey(from.fixed()?);
         let manifest = if flags & MANIFEST != 0 { Some(Manifest::decode(&mut from)?) } else { None };
-        Ok(Self { key, manifest, frozen: flags & FROZEN != 0 })
+        let evidence = if flags & EVIDENCE != 0 { Some(Self::decode_evidence(&mut from)?) } else { None };
+        Ok(Self { key, manifest, frozen: flags & FROZEN != 0, evidence })
+    }
+
+    fn decode_evidence(from: &mut Decoder<'_>) -> Result<Evidence, DecodeError> {
+        Evidence::decode(from.buffer()?).map_err(|_| DecodeError::Unknown("evidence"))
     }
 }
 
@@ -89,17 +99,24 @@ fn version(from: &mut Decoder<'_>) -> Result<(), DecodeError> {
 const VERSION: u64 = 1;
 const MANIFEST: u64 = 1;
 const FROZEN: u64 = 2;
+const EVIDENCE: u64 = 4;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Signer;
+    use super::super::{SignedHead, Signer};
     use super::*;
+    use crate::Node;
 
     #[test]
     fn rows_come_back() {
         let manifest = Manifest::single(Signer::new(PublicKey([7; 32])));
-        for (manifest, frozen) in [(None, true), (Some(manifest), false)] {
-            let info = Info { key: PublicKey([3; 32]), manifest, frozen };
+        let head =
+            |byte| SignedHead { nodes: vec![Node { index: 0, size: 3, hash: [byte; 32] }], signature: vec![byte; 64] };
+        let key = PublicKey([3; 32]);
+        let evidence = Evidence { key, manifest: Some(manifest.clone()), fork: 2, heads: [head(1), head(2)] };
+        let infos = [(None, true, None), (Some(manifest.clone()), false, None), (Some(manifest), true, Some(evidence))];
+        for (manifest, frozen, evidence) in infos {
+            let info = Info { key, manifest, frozen, evidence };
             assert_eq!(Info::decode(&info.encode()), Ok(info));
         }
         let tree = Tree { fork: 3, length: 500, byte_length: 70_000, roots: Vec::new() };

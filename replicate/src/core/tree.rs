@@ -32,16 +32,11 @@ impl Tree {
         tree_hash(&self.roots)
     }
 
-    /// Appends a block; the nodes that arise are added to `nodes`.
+    /// Appends a block or a whole subtree behind the last block, and joins roots that are siblings;
+    /// the subtree and the parents that arise are added to `nodes`.
     ///
     /// # Errors
-    /// Only if the tree would be larger than can be counted.
-    pub(super) fn append(&mut self, block: &[u8], nodes: &mut Vec<Node>) -> Result<(), VerifyError> {
-        self.append_root(leaf(self.length, block), nodes)
-    }
-
-    /// Appends a whole subtree behind the last block, and joins roots that are siblings;
-    /// the subtree and the parents that arise are added to `nodes`.
+    /// If it belongs elsewhere, or the tree would be larger than can be counted.
     pub(super) fn append_root(&mut self, node: Node, nodes: &mut Vec<Node>) -> Result<(), VerifyError> {
         if node.index > flat_tree::INDEX_MAX || flat_tree::first_leaf(node.index) != 2 * self.length {
             return Err(VerifyError::InvalidOperation);

@@ -3,10 +3,10 @@
 use anypath_wire::{DecodeError, Decoder, Encode};
 use bytes::Bytes;
 
-use crate::Node;
 use crate::core::Manifest;
 use crate::messages::{DATA, bits};
 use crate::mux::{Channel, Mux, SendError};
+use crate::node::{decode_nodes, encode_nodes};
 use crate::proof::{BlockProof, HashProof, Proof, SeekProof, UpgradeProof};
 
 /// A proof with the number of the request that it answers.
@@ -121,24 +121,3 @@ fn encode_upgrade(upgrade: &UpgradeProof, out: &mut Vec<u8>) {
     encode_nodes(&upgrade.additional_nodes, out);
     out.buffer(&upgrade.signature);
 }
-
-fn decode_nodes(decoder: &mut Decoder) -> Result<Vec<Node>, DecodeError> {
-    let count = decoder.count(NODE_BYTES_MIN)?;
-    let mut nodes = Vec::with_capacity(count);
-    for _ in 0..count {
-        nodes.push(Node { index: decoder.uint()?, size: decoder.uint()?, hash: decoder.fixed()? });
-    }
-    Ok(nodes)
-}
-
-fn encode_nodes(nodes: &[Node], out: &mut Vec<u8>) {
-    out.uint(nodes.len() as u64);
-    for node in nodes {
-        out.uint(node.index);
-        out.uint(node.size);
-        out.raw(&node.hash);
-    }
-}
-
-/// Index and size of one byte each, and the hash.
-const NODE_BYTES_MIN: usize = 34;

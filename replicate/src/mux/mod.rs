@@ -8,6 +8,56 @@
 //! open, send   ──► poll_frame   one frame at a time, as many messages in it as are waiting
 //! ```
 //!
+//! # The protocol
+//! | what | how |
+//! |---|---|
+//! | a protocol | a name, perhaps aliases, and an id that tells its channels apart: [`Protocol`] |
+//! | opening | symmetric: each end sends an open with a handshake of its own, and either may be first |
+//! | pairing | by name and id, in the order of the opens; an alias matches as the name does |
+//! | an open for which we have none | [`Event::Offered`]: answered with [`Mux::open`] or [`Mux::reject`], at once or later |
+//! | messages | a number, which the protocol gives a meaning, and a body; unknown numbers are ignored |
+//! | before the peer has opened | messages may follow the open at once; they wait on the other side for its answer |
+//! | closing | by either end, seen by the other behind all that was sent before |
+//! | cork | what is sent between two calls of `poll_frame` leaves as one batch, up to 64 KiB a frame |
+//!
+//! One's own protocol on a connection that carries cores as well is spoken through
+//! [`Replicator::speak`](crate::replicator::Replicator::speak), for there the replicator has the mux. Two ends of a
+//! connection that carries nothing else:
+//!
+//! ```
+//! use anypath_replicate::mux::{CloseReason, Event, Mux, Protocol};
+//!
+//! fn carry(from: &mut Mux, to: &mut Mux) {
+//!     let mut frame = Vec::new();
+//!     while from.poll_frame(&mut frame) {
+//!         to.handle_frame(std::mem::take(&mut frame).into());
+//!     }
+//! }
+//!
+//! let (mut ours, mut theirs) = (Mux::new(), Mux::new());
+//! let chat = Protocol::new("chat", *b"room 1").alias("talk");
+//!
+//! // Sent at once, behind the open.
+//! let channel = ours.open(&chat, b"Ann");
+//! ours.send(channel, 0, b"anybody here?")?;
+//! carry(&mut ours, &mut theirs);
+//!
+//! // They did not ask for it, and may take it or not.
+//! let offered = Event::Offered { protocol: "chat".into(), id: b"room 1".into() };
+//! assert_eq!(theirs.poll_event()?, Some(offered));
+//! let answer = theirs.open(&chat, b"Bob");
+//! let opened = Event::Opened { channel: answer, handshake: "Ann".into() };
+//! assert_eq!(theirs.poll_event()?, Some(opened));
+//! let message = Event::Message { channel: answer, kind: 0, body: "anybody here?".into() };
+//! assert_eq!(theirs.poll_event()?, Some(message));
+//!
+//! theirs.close(answer);
+//! carry(&mut theirs, &mut ours);
+//! assert!(matches!(ours.poll_event()?, Some(Event::Opened { handshake, .. }) if handshake == "Bob"));
+//! assert_eq!(ours.poll_event()?, Some(Event::Closed { channel, why: CloseReason::Closed }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Back-pressure
 //! *Outgoing*: nothing is refused, so whoever produces data stops while [`Mux::queued_bytes`] is
 //! enough to keep the connection busy, and goes on once `poll_frame` has emptied it.
@@ -27,6 +77,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::mux::inbox::{Inbox, Item};
+pub(crate) use crate::mux::outbox::MESSAGE_BYTES_MAX;
 use crate::mux::outbox::Outbox;
 use crate::mux::pairing::{Answer, Pairing, Step};
 
@@ -105,6 +156,8 @@ pub enum CloseReason {
     Closed,
     /// The peer does not speak this protocol, or has nothing under this id.
     Rejected,
+    /// The connection ended, and all its channels with it. A mux itself never says so: it knows no connection.
+    Disconnected,
 }
 
 /// Why a connection can no longer be read.
@@ -230,6 +283,16 @@ impl Mux {
             out.raw(handshake);
         });
         channel
+    }
+
+    /// Returns the names and ids of the offers that wait for an answer, each once.
+    pub fn offers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairing.offers()
+    }
+
+    /// Returns whether an offer under this name and id waits for an answer.
+    pub fn is_offered(&self, protocol: &str, id: &[u8]) -> bool {
+        self.pairing.is_offered(protocol, id)
     }
 
     /// Refuses what the peer offered under this name and id; nothing happens if there is no such offer.
@@ -387,9 +450,9 @@ const REJECT: u64 = 2;
 const CLOSE: u64 = 3;
 
 /// Longest protocol name or id, in bytes, either way; those in use have some 40.
-const NAME_BYTES_MAX: usize = 1024;
+pub(crate) const NAME_BYTES_MAX: usize = 1024;
 /// Longest handshake that we send, in bytes; those in use have some 40.
-const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
 /// Opens, rejects and closes that wait to be sent, in bytes of memory: some 200,000, which is more
 /// than the answers to all channels that a peer can have at once.
 const CONTROL_BYTES_QUEUED_MAX: usize = 32 * 1024 * 1024;

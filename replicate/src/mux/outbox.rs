@@ -149,6 +149,6 @@ const FRAME_BYTES_TARGET: usize = 64 * 1024;
 /// A channel id of 32 bits, encoded.
 const CHANNEL_BYTES_MAX: usize = 5;
 /// Largest kind and body together.
-const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - CHANNEL_BYTES_MAX;
+pub(crate) const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - CHANNEL_BYTES_MAX;
 /// At most: item length, switch of channel, channel, and the batch's own head.
 const ITEM_OVERHEAD_BYTES: usize = 5 + 1 + CHANNEL_BYTES_MAX + 2 + CHANNEL_BYTES_MAX;

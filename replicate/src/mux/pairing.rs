@@ -130,6 +130,15 @@ impl Pairing {
         true
     }
 
+    /// Returns the names of unanswered offers.
+    pub(super) fn offers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.offers.keys().map(|name| (&*name.protocol, &*name.id))
+    }
+
+    pub(super) fn is_offered(&self, protocol: &str, id: &[u8]) -> bool {
+        self.offers.contains_key(&Name::new(protocol, id))
+    }
+
     /// Drops all offers under a name and returns their indices, oldest first.
     pub(super) fn reject(&mut self, protocol: &str, id: &[u8]) -> VecDeque<u32> {
         let rejected = self.offers.remove(&Name::new(protocol, id)).unwrap_or_default();

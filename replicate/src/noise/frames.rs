@@ -44,6 +44,11 @@ impl Frames {
         self.pending.unsplit(bytes);
     }
 
+    /// Returns how many bytes have come that no frame was made of yet.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Returns the body of the next frame, once it is complete.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::PeerId;
+use super::conflict::Conflict;
 use super::exchange::{Exchange, ExchangeEvent, Head};
 use super::peer::Peer;
 use super::ranges::Ranges;
@@ -72,7 +73,10 @@ impl Exchange {
         }
         cleared.iter().for_each(|run| self.tell_dropped(&run));
         self.tell_sought(sought);
-        self.events.extend(conflict.map(ExchangeEvent::Conflict));
+        if conflict.is_some() {
+            self.conflict = Conflict::of(&self.core, conflict);
+            self.events.extend(self.conflict.clone().map(ExchangeEvent::Conflict));
+        }
         self.events.extend(gained.iter().map(ExchangeEvent::Blocks));
         for id in self.peer_ids() {
             gained.iter().for_each(|run| self.tell_gained(id, run));

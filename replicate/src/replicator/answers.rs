@@ -5,7 +5,6 @@ use anypath_wire::Hash;
 use super::PeerId;
 use super::conflict::WHOLE_HEAD;
 use super::exchange::{Exchange, ExchangeError, ExchangeEvent, Misbehaviour};
-use super::fetch::for_path;
 use super::peer::{Early, Pending};
 use crate::core::VerifyError;
 use crate::messages::DataMessage;
@@ -22,7 +21,10 @@ impl Exchange {
     ) -> Result<(), ExchangeError> {
         let DataMessage { request, proof } = data;
         if request == WHOLE_HEAD {
-            return Ok(self.handle_conflict(id, proof)?);
+            return match proof.block {
+                Some(_) => self.handle_push(id, proof),
+                None => Ok(self.handle_conflict(id, proof)?),
+            };
         }
         let Some(pending) = self.take_pending(id, request) else { return Ok(()) };
         if proof.fork != pending.fork {
@@ -41,6 +43,7 @@ impl Exchange {
         } else if self.accept(id, &pending, proof, leaf)? {
             self.accept_early(id)?;
         }
+        self.go_on_with_landed()?;
         self.give_up_early(id);
         if self.core.length() > length {
             return Ok(self.refill_all()?);
@@ -97,11 +100,13 @@ impl Exchange {
         self.taken = self.core.bitfield().clone();
         self.upgrading = None;
         self.seeks.ask_anew();
+        self.flights.clear();
         for peer in self.peers.values_mut() {
             peer.expected.clear();
             peer.early.clear();
             peer.reconsider(0);
             peer.last_upgradable = None;
+            (peer.pushed_length, peer.proven_length) = (0, 0);
         }
     }
 
@@ -114,23 +119,33 @@ impl Exchange {
         leaf: Option<Hash>,
     ) -> Result<bool, ExchangeError> {
         let hashed = proof.hash.is_some() || pending.request.hash.is_none();
-        match self.core.accept_hashed(proof, leaf, &pending.request) {
+        let asked = self.after_pushed(pending.request, &proof);
+        match self.core.accept_hashed(proof, leaf, &asked) {
             Ok(_) if !hashed || !self.is_satisfied(&pending.request) => {
                 self.handle_no_answer(id, pending)?;
                 Ok(true)
             }
             Ok(accepted) => {
                 self.settle(id, pending);
-                self.peer(id, |peer| peer.no_data = 0);
+                self.peer(id, |peer| {
+                    peer.no_data = 0;
+                    peer.answered = peer.answered.max(pending.order);
+                    peer.proven_length = peer.proven_length.max(accepted.length);
+                });
                 if let Some(index) = accepted.block {
-                    self.taken.set(index);
-                    self.staged.gained.add(index..index + 1);
+                    self.gain(index);
                 }
+                self.events.extend(accepted.refused.map(|index| ExchangeEvent::RuleBroken { peer: id, index }));
                 Ok(true)
             }
             Err(VerifyError::Store(error)) => Err(error.into()),
             Err(VerifyError::Stale | VerifyError::Frozen) if self.has_moved_on(pending) => {
                 self.give_back(id, pending);
+                Ok(true)
+            }
+            Err(VerifyError::Stale) if self.push_allowed => {
+                self.uninvite(id);
+                self.handle_no_answer(id, pending)?;
                 Ok(true)
             }
             Err(error) => {
@@ -140,9 +155,17 @@ impl Exchange {
         }
     }
 
+    /// Notes that a block has come, and lets all others be who were asked for it.
+    pub(super) fn gain(&mut self, index: u64) {
+        self.taken.set(index);
+        self.staged.gained.add(index..index + 1);
+        self.urgent.remove(index..index + 1);
+        self.land(index);
+    }
+
     /// Returns whether what was asked for is here now: a proof of something else is true, but no answer.
     fn is_satisfied(&self, request: &Request) -> bool {
-        let block = request.block.is_none_or(|block| self.core.has(block.index));
+        let block = request.block.is_none_or(|block| self.core.has(block.index) || self.core.is_refused(block.index));
         block && request.upgrade.is_none_or(|upgrade| self.core.length() > upgrade.start)
     }
 
@@ -159,7 +182,7 @@ impl Exchange {
     }
 
     /// Takes those early answers that can be verified now.
-    fn accept_early(&mut self, id: PeerId) -> Result<(), ExchangeError> {
+    pub(super) fn accept_early(&mut self, id: PeerId) -> Result<(), ExchangeError> {
         while let Some(peer) = self.peers.get(&id) {
             let Some(at) = peer.early.iter().position(|early| !self.is_early(&early.pending)) else { break };
             let Some(peer) = self.peers.get_mut(&id) else { break };
@@ -170,7 +193,7 @@ impl Exchange {
     }
 
     /// Asks again for early answers whose predecessors did not come, or of which there are too many.
-    fn give_up_early(&mut self, id: PeerId) {
+    pub(super) fn give_up_early(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let bytes: usize = peer.early.iter().map(Early::bytes).sum();
         let few = peer.early.len() <= EARLY_MAX && bytes <= EARLY_BYTES_MAX;
@@ -191,7 +214,8 @@ impl Exchange {
     pub(super) fn give_back(&mut self, id: PeerId, pending: &Pending) {
         self.settle(id, pending);
         let Some(block) = pending.request.block else { return };
-        if pending.fork == self.core.fork() && !self.core.has(block.index) {
+        let elsewhere = self.flights.next(block.index) == Some(block.index);
+        if pending.fork == self.core.fork() && !self.core.has(block.index) && !elsewhere {
             self.taken.clear_range(block.index..block.index + 1);
             self.peers.values_mut().for_each(|peer| peer.reconsider(block.index));
         }
@@ -201,15 +225,16 @@ impl Exchange {
     fn settle(&mut self, id: PeerId, pending: &Pending) {
         if let Some(seek) = pending.request.seek {
             self.seeks.give_back(seek, id);
+            // The next step may be one that only others can answer.
+            self.peer_ids().into_iter().for_each(|id| self.search_later(id));
         }
         if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
             self.upgrading = None;
         }
-        if let (Some(block), Some(peer)) = (pending.request.block, self.peers.get_mut(&id)) {
-            for_path(block, |node| {
-                peer.expected.remove(&node);
-            });
+        if let Some(block) = pending.request.block.filter(|_| pending.fork == self.core.fork()) {
+            self.flights.remove(block.index, id);
         }
+        self.peer(id, |peer| peer.expect_no_more(pending));
     }
 
     /// Asks a peer for nothing more, since what it sent does not verify.

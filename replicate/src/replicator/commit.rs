@@ -70,7 +70,11 @@ impl Replicator {
             let exchange = self.exchange_mut(id);
             exchange.core.committed();
             exchange.committed()?;
+            let parts = exchange.conflict.is_some();
             self.spread_ready(id);
+            if parts {
+                self.part(id)?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::CoreId;
+use super::channels::OwnChannels;
 use crate::messages::{self, Message};
 use crate::mux::{Channel, Mux, Protocol, SendError};
 use anypath_wire::{DiscoveryKey, Handshake, PublicKey};
@@ -11,6 +12,8 @@ use anypath_wire::{DiscoveryKey, Handshake, PublicKey};
 pub(super) struct Connection {
     pub(super) mux: Mux,
     pub(super) handshake: Handshake,
+    /// Channels that are no core's.
+    pub(super) own: OwnChannels,
     cores: BTreeMap<Channel, CoreId>,
     channels: BTreeMap<CoreId, Channel>,
     /// Cores in the order in which they had something to send; those not in `queued` are no longer meant.
@@ -28,6 +31,7 @@ impl Connection {
         Self {
             mux: Mux::new(),
             handshake,
+            own: OwnChannels::default(),
             cores: BTreeMap::new(),
             channels: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -94,6 +98,14 @@ impl Connection {
         self.channels.remove(&core);
         self.queued.remove(&core);
         Some(core)
+    }
+
+    /// Closes a core's channel; what was sent before still arrives.
+    pub(super) fn close(&mut self, core: CoreId) {
+        if let Some(channel) = self.channels.get(&core).copied() {
+            self.mux.close(channel);
+            self.forget(channel);
+        }
     }
 
     /// Says that a core has something to send.

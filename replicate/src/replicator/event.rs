@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{CoreId, Misbehaviour, PeerId};
+use super::{Conflict, CoreId, Misbehaviour, PeerId};
 use crate::SeekRequest;
 use crate::core::Position;
 
@@ -59,12 +59,13 @@ pub enum Event {
         /// How many blocks are left of the old ones.
         kept: u64,
     },
-    /// A peer has proven that the writer signed two histories of one fork: the core is frozen, and nothing more is taken.
+    /// A peer has shown that the writer signed two histories of one fork: the core is frozen. It is neither asked for nor
+    /// served from now on, and its channels are closed.
     Conflict {
-        /// The peer.
-        peer: PeerId,
         /// The core.
         core: CoreId,
+        /// Who showed it, and the evidence.
+        conflict: Conflict,
     },
     /// A byte position that was looked for by [`Replicator::seek`](super::Replicator::seek) is found.
     Sought {
@@ -85,6 +86,16 @@ pub enum Event {
         name: Bytes,
         /// What it says.
         message: Bytes,
+    },
+    /// The writer of a core signed a block that the application's rule refuses, and this peer passed it on. The block
+    /// stays missing, and nobody is asked for it again; told once for a block.
+    RuleBroken {
+        /// The peer, which is not to blame: it may know nothing of the rule.
+        peer: PeerId,
+        /// The core.
+        core: CoreId,
+        /// The block's index.
+        index: u64,
     },
     /// A peer sent data of this core that does not verify; it is asked for nothing more of it.
     Refused {

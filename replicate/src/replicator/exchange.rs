@@ -11,10 +11,13 @@ use thiserror::Error;
 
 use super::PeerId;
 use super::announce::{Changes, Handed};
-use super::peer::{Asked, Peer};
+use super::conflict::Conflict;
+use super::flights::Flights;
+use super::peer::Peer;
 use super::ranges::Ranges;
 use super::reorg::Reorganisation;
 use super::seeks::Seeks;
+use super::serving::Asked;
 use super::wants::REGIONS_MAX;
 use crate::SeekRequest;
 use crate::core::{Bitfield, Core, Position};
@@ -27,12 +30,18 @@ pub(super) struct Exchange {
     pub(super) core: Core,
     /// Blocks somebody here wants.
     pub(super) goals: Ranges,
+    /// Those of them that somebody waits for.
+    pub(super) urgent: Ranges,
     /// Whether somebody here wants to know every new head.
     following: bool,
     /// Byte positions somebody here looks for.
     pub(super) seeks: Seeks,
     /// Blocks that are held or on their way.
     pub(super) taken: Bitfield,
+    /// Of whom those on their way were asked.
+    pub(super) flights: Flights,
+    /// Peers whose answers are no longer needed, since others gave them.
+    pub(super) landed: BTreeSet<PeerId>,
     pub(super) peers: BTreeMap<PeerId, Peer>,
     /// The peer that was asked for an upgrade.
     pub(super) upgrading: Option<PeerId>,
@@ -46,8 +55,12 @@ pub(super) struct Exchange {
     pub(super) told: Head,
     /// Its signature.
     pub(super) told_signature: Vec<u8>,
+    /// Whether blocks are taken that were not asked for.
+    pub(super) push_allowed: bool,
     /// Whether a power cut may still take back a head that was signed here; no peer has heard of it.
     pub(super) unsettled: bool,
+    /// Why the core is frozen, once that is committed.
+    pub(super) conflict: Option<Conflict>,
     /// Names of extension messages that somebody here wants to hear.
     pub(super) extensions: BTreeSet<Bytes>,
     /// Peers for which there is something to send.
@@ -76,12 +89,14 @@ pub(super) enum ExchangeEvent {
     Head,
     /// Blocks from `kept` on are no longer part of the core.
     Truncated { kept: u64 },
-    /// A peer has proven that there are two histories; the core is frozen.
-    Conflict(PeerId),
+    /// There are two histories; the core is frozen.
+    Conflict(Conflict),
     /// A byte position that was looked for is found.
     Sought { seek: SeekRequest, at: Position },
     /// A peer sent an extension message of a name that is listened for.
     Extension { peer: PeerId, name: Bytes, message: Bytes },
+    /// A peer sent a block that is the writer's and that the application's rule refuses.
+    RuleBroken { peer: PeerId, index: u64 },
     /// A peer sent data that does not verify and is asked nothing more about this core.
     Refused(PeerId, Misbehaviour),
 }
@@ -128,12 +143,16 @@ impl Exchange {
         let told = if core.is_staged() { Head::default() } else { Head::of(&core) };
         let told_signature = core.signature().to_vec();
         let taken = core.bitfield().clone();
+        let conflict = Conflict::of(&core, None);
         Self {
             core,
             goals: Ranges::default(),
+            urgent: Ranges::default(),
             following: false,
             seeks: Seeks::default(),
             taken,
+            flights: Flights::default(),
+            landed: BTreeSet::new(),
             peers: BTreeMap::new(),
             upgrading: None,
             reorganisations: BTreeMap::new(),
@@ -141,7 +160,9 @@ impl Exchange {
             handed: None,
             told,
             told_signature,
+            push_allowed: false,
             unsettled: false,
+            conflict,
             extensions: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
@@ -150,7 +171,8 @@ impl Exchange {
 
     /// Returns whether anybody here wants blocks or news of this core.
     pub(super) fn downloading(&self) -> bool {
-        self.following || !self.goals.is_empty() || !self.seeks.is_empty()
+        let goals = self.following || !self.goals.is_empty() || !self.seeks.is_empty();
+        goals && !self.core.is_frozen()
     }
 
     /// Adds blocks to what is wanted; an end of `u64::MAX` follows the core as it grows.
@@ -158,6 +180,12 @@ impl Exchange {
         let start = run.start;
         self.peers.values_mut().for_each(|peer| peer.reconsider(start));
         self.begin(|exchange| exchange.goals.add(run))
+    }
+
+    /// Wants blocks before all others, since somebody waits for them.
+    pub(super) fn want_now(&mut self, run: Range<u64>) -> Result<(), StoreError> {
+        self.urgent.add(run.clone());
+        self.want(run)
     }
 
     /// Wants to know every new head from now on.
@@ -181,6 +209,10 @@ impl Exchange {
         let run = run.start..run.end.min(self.core.length());
         self.core.clear(run.clone());
         self.goals.remove(run.clone());
+        self.urgent.remove(run.clone());
+        while let Some(index) = self.flights.next(run.start).filter(|index| *index < run.end) {
+            self.land(index);
+        }
         self.taken.clear_range(run.clone());
         self.staged.clear(run);
     }
@@ -189,6 +221,7 @@ impl Exchange {
     pub(super) fn want_nothing(&mut self) {
         if self.downloading() {
             self.goals = Ranges::default();
+            self.urgent = Ranges::default();
             self.following = false;
             self.seeks = Seeks::default();
             self.tell_all_sync();
@@ -220,7 +253,7 @@ impl Exchange {
             Message::Sync(sync) => self.handle_sync(id, sync)?,
             Message::Request(asked) => self.handle_request(
                 id,
-                Asked { id: asked.id, fork: asked.fork, request: asked.request, cancelled: false },
+                Asked { id: asked.id, fork: asked.fork, urgent: asked.priority > 0, request: asked.request },
             )?,
             Message::Cancel { request } => self.handle_cancel(id, request),
             Message::Data(data) => self.handle_data(id, data, None)?,
@@ -253,7 +286,10 @@ impl Exchange {
         if std::mem::take(&mut peer.news.sync) {
             return Ok(Some(self.sync(id)));
         }
-        match self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
+        if let Some(message) = self.peers.get_mut(&id).and_then(|peer| peer.out.pop_front()) {
+            return Ok(Some(message));
+        }
+        match self.next_push(id)? {
             Some(message) => Ok(Some(message)),
             None => self.serve(id),
         }
@@ -334,6 +370,7 @@ impl Exchange {
         let mut sync =
             SyncState { fork: told.fork, length: told.length, uploading: true, downloading, ..SyncState::default() };
         sync.has_manifest = told.manifest;
+        sync.allow_push = self.peers.get(&id).is_some_and(|peer| self.invites_push(peer));
         self.peer(id, |peer| {
             let same_fork = peer.remote.fork == told.fork;
             peer.can_upgrade &= same_fork;

@@ -18,9 +18,11 @@ impl Exchange {
     pub(super) fn handle_extension(&mut self, id: PeerId, name: Bytes, message: Bytes) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !name.is_empty() {
-            peer.extension_heard = self.extensions.get(&name).cloned();
+            let kept = name.len() <= NAME_BYTES_MAX;
+            peer.extension_heard = if kept { Bytes::copy_from_slice(&name) } else { Bytes::new() };
         }
-        if let Some(name) = peer.extension_heard.clone().filter(|_| message.len() <= EXTENSION_BYTES_MAX) {
+        let name = peer.extension_heard.clone();
+        if self.extensions.contains(&name) && message.len() <= EXTENSION_BYTES_MAX {
             // A slice would keep all in memory that was read with it, for as long as somebody holds the event.
             let message = Bytes::copy_from_slice(&message);
             self.events.push_back(ExchangeEvent::Extension { peer: id, name, message });
@@ -30,7 +32,7 @@ impl Exchange {
     /// Queues an extension message; returns whether the peer is there to take it, and reads what it is sent.
     pub(super) fn say(&mut self, id: PeerId, name: &str, message: Bytes) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
-        if peer.out.len() >= MESSAGES_WAITING_MAX {
+        if !peer.has_room() {
             return false;
         }
         let name = Bytes::copy_from_slice(name.as_bytes());
@@ -40,7 +42,7 @@ impl Exchange {
     }
 }
 
+/// Longest name that is remembered for the messages that follow, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
 /// Longest extension message that is passed on, in bytes; the reference's own ones have some hundred.
 const EXTENSION_BYTES_MAX: usize = 64 << 10;
-/// Messages that may wait for a peer before an extension message is refused: more than a full window of requests.
-const MESSAGES_WAITING_MAX: usize = 8192;

@@ -2,6 +2,7 @@
 
 use super::PeerId;
 use super::exchange::{Exchange, Head};
+use super::flights::Flight;
 use super::peer::{Peer, Pending};
 use super::wants::REGION_MAX;
 use crate::core::flat_tree;
@@ -17,8 +18,7 @@ impl Exchange {
 
     /// Asks a peer for as much as its window allows.
     pub(super) fn refill(&mut self, id: PeerId) -> Result<(), StoreError> {
-        let (downloading, frozen) = (self.downloading(), self.core.is_frozen());
-        if !downloading || frozen || !self.peers.get(&id).is_some_and(Peer::answers) {
+        if !self.downloading() || !self.peers.get(&id).is_some_and(Peer::answers) {
             return Ok(());
         }
         self.judge(id);
@@ -30,28 +30,43 @@ impl Exchange {
             return Ok(());
         }
         let end = peer.valid_length(head).min(head.length);
-        let window = self.window_requests();
-        while self.peers.get(&id).is_some_and(|peer| peer.window.len() < window) {
-            match self.next_block(id, end) {
-                Some(index) => self.ask_block(id, index, head.fork)?,
-                None => break,
+        if !self.urgent.is_empty() {
+            self.fill(id, end, true)?;
+            self.swap(id, end, false)?;
+        }
+        if self.fill(id, end, false)? { self.swap(id, end, true) } else { Ok(()) }
+    }
+
+    /// Asks a peer for wanted blocks below `end`, all or the urgent ones; returns whether it could be asked for more.
+    fn fill(&mut self, id: PeerId, end: u64, urgent: bool) -> Result<bool, StoreError> {
+        let (window, fork) = (self.window_requests(), self.core.fork());
+        while self.peers.get(&id).is_some_and(|peer| peer.window.len() < window && peer.has_room()) {
+            match self.next_block(id, end, urgent) {
+                Some(index) => self.ask_block(id, index, fork)?,
+                None => return Ok(true),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Returns the next block below `end` that is wanted, not taken, and held by the peer.
-    fn next_block(&mut self, id: PeerId, end: u64) -> Option<u64> {
+    fn next_block(&mut self, id: PeerId, end: u64, urgent: bool) -> Option<u64> {
         for _ in 0..STEPS_MAX {
             let peer = self.peers.get_mut(&id)?;
-            let run = self.goals.next_run(peer.cursor).filter(|run| run.start < end)?;
+            let (goals, cursor) =
+                (if urgent { &self.urgent } else { &self.goals }, &mut peer.cursors[usize::from(urgent)]);
+            let run = goals.next_run(*cursor).filter(|run| run.start < end)?;
             let free = self.taken.next_unset(run.start);
             if free >= run.end.min(end) {
-                peer.cursor = run.end.min(end);
+                *cursor = run.end.min(end);
+                continue;
+            }
+            if self.core.is_refused(free) {
+                self.taken.set(free);
                 continue;
             }
             let held = peer.blocks.next(free).filter(|held| *held < end);
-            peer.cursor = held.unwrap_or(free);
+            *cursor = held.unwrap_or(free);
             if held == Some(free) {
                 return held;
             }
@@ -62,7 +77,8 @@ impl Exchange {
         None
     }
 
-    fn ask_block(&mut self, id: PeerId, index: u64, fork: u64) -> Result<(), StoreError> {
+    /// Asks a peer for a block.
+    pub(super) fn ask_block(&mut self, id: PeerId, index: u64, fork: u64) -> Result<(), StoreError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         // Answers in flight bring most nodes: mostly the search ends after a level or two.
         let expected = |node| peer.predicts && peer.expected.contains(&node);
@@ -73,8 +89,10 @@ impl Exchange {
             peer.expected.insert(node);
         });
         let request = Request { block: Some(block), ..Request::default() };
-        peer.ask(Pending { predicted, ..Pending::new(fork, request) });
-        peer.cursor = index + 1;
+        let (urgent, order) = (self.urgent.run_at(index).is_some(), self.flights.next_order());
+        let pending = Pending { predicted, urgent, order, ..Pending::new(fork, request) };
+        let request = peer.ask(pending);
+        self.flights.add(index, id, Flight { request, order, asked_at: peer.ticks });
         self.taken.set(index);
         self.mark_ready(id);
         Ok(())
@@ -96,7 +114,7 @@ impl Exchange {
     }
 
     /// Returns how many requests to keep in flight: enough bytes to fill a long fat path, whatever a block weighs.
-    fn window_requests(&self) -> usize {
+    pub(super) fn window_requests(&self) -> usize {
         let average = self.core.byte_length() / self.core.length().max(1);
         let fitting = WINDOW_BYTES / average.max(1);
         usize::try_from(fitting).unwrap_or(WINDOW_REQUESTS_MAX).clamp(WINDOW_REQUESTS_MIN, WINDOW_REQUESTS_MAX)
@@ -110,10 +128,19 @@ impl Peer {
         let limit = if self.remote.length >= ours.length || self.can_upgrade { u64::MAX } else { upgradable };
         limit.min(self.remote.length)
     }
+
+    /// Notes that the answer to a request will bring no nodes any more.
+    pub(super) fn expect_no_more(&mut self, pending: &Pending) {
+        if let Some(block) = pending.request.block {
+            for_path(block, |node| {
+                self.expected.remove(&node);
+            });
+        }
+    }
 }
 
 /// Calls `f` with the nodes that the answer to a block request brings: siblings, and the parents computed from them.
-pub(super) fn for_path(block: BlockRequest, mut f: impl FnMut(u64)) {
+fn for_path(block: BlockRequest, mut f: impl FnMut(u64)) {
     let mut node = 2 * block.index;
     for _ in 0..block.nodes {
         f(flat_tree::sibling(node));

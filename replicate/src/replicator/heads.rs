@@ -47,6 +47,7 @@ impl Exchange {
     pub(super) fn ask_upgrade(&mut self, id: PeerId) {
         let head = Head::of(&self.core);
         let known = self.core.manifest().is_some();
+        let invited = self.push_allowed;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let remote = peer.remote;
         let manifest = !known && remote.has_manifest;
@@ -66,6 +67,8 @@ impl Exchange {
             let upgrade = UpgradeRequest { start: head.length, length: remote.length - head.length };
             pending.request.upgrade = Some(upgrade);
             peer.ask(pending);
+            // It may no longer send unasked while it answers this; told before the request.
+            peer.news.sync |= invited;
             self.upgrading = Some(id);
         } else {
             return;
@@ -75,9 +78,9 @@ impl Exchange {
 }
 
 impl Peer {
-    /// Returns whether it has asked something that is not answered.
+    /// Returns whether there is something to be answered or sent unasked, perhaps after a commit.
     pub(super) fn waits(&self) -> bool {
-        !self.serving.is_empty() || !self.regions.is_empty()
+        !self.serving.is_empty() || !self.regions.is_empty() || !self.pushes.is_empty()
     }
 
     pub(super) fn note_upgradable(&mut self, able: bool, fork: u64, length: u64) {

@@ -29,6 +29,15 @@ impl Replicator {
             frames.into_iter().for_each(|frame| connection.mux.handle_frame(frame));
             self.ready.insert(peer);
         }
+        self.resume(peer)
+    }
+
+    /// Goes on with what a peer sent, up to where the application has to take or answer something first. For the driver,
+    /// whenever [`Replicator::take_ready`] names the peer.
+    ///
+    /// # Errors
+    /// As [`Replicator::handle_frame`]; what came before the error is taken.
+    pub fn resume(&mut self, peer: PeerId) -> Result<(), FrameError> {
         let mut answers = Vec::new();
         let outcome = self.handle_events(peer, &mut answers);
         self.handle_answers(peer, &mut answers)?;
@@ -36,9 +45,10 @@ impl Replicator {
     }
 
     fn handle_events(&mut self, peer: PeerId, answers: &mut Answers) -> Result<(), FrameError> {
-        while let Some(event) =
-            self.connections.get_mut(&peer).map_or(Ok(None), |connection| connection.mux.poll_event())?
-        {
+        while !self.protocols.is_full(peer) {
+            let Some(connection) = self.connections.get_mut(&peer) else { break };
+            let Some(event) = connection.mux.poll_event()? else { break };
+            let Some(event) = self.keep_own(peer, event) else { continue };
             let is_answer = matches!(&event, mux::Event::Message { kind: DATA, .. });
             if !is_answer || answers.len() >= ANSWERS_MAX {
                 self.handle_answers(peer, answers)?;
@@ -50,6 +60,9 @@ impl Replicator {
 
     /// Takes all answers collected, and leaves none.
     fn handle_answers(&mut self, peer: PeerId, answers: &mut Answers) -> Result<(), FrameError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
         let blocks = answers.iter().filter_map(|(_, data)| data.proof.block.as_ref());
         let hashes = leaf_hashes(&blocks.map(|block| &block.value[..]).collect::<Vec<_>>());
         let mut hashes = hashes.into_iter();

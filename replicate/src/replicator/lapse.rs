@@ -2,21 +2,20 @@
 
 use super::PeerId;
 use super::exchange::Exchange;
-use super::peer::{Peer, Pending};
+use super::peer::{Pending, is_late};
 use crate::store::StoreError;
 
 impl Exchange {
     /// Takes notice that time has passed for a peer.
     ///
-    /// Blocks wait until another peer has nothing else to do: a line that is merely slow is not made to carry them twice.
+    /// Of heads, positions and forks one peer at a time is asked: what is late of these goes to another. What is late of
+    /// blocks may be asked of others beside it, once they have nothing else to do.
     pub(super) fn tick(&mut self, id: PeerId) -> Result<(), StoreError> {
-        let idle = |peer: &Peer| peer.answers() && peer.window.len() == 0;
-        let relieved = self.peers.iter().any(|(other, peer)| *other != id && idle(peer));
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         peer.ticks += 1;
         let ticks = peer.ticks;
         let late = |pending: &&mut Pending| {
-            !pending.lapsed && pending.is_late(ticks) && (relieved || pending.request.block.is_none())
+            !pending.lapsed && pending.request.block.is_none() && is_late(pending.asked_at, ticks)
         };
         let lapse = |pending: &mut Pending| {
             pending.lapsed = true;
@@ -24,7 +23,10 @@ impl Exchange {
         };
         let late: Vec<_> = peer.window.iter_mut().filter(late).map(lapse).collect();
         late.iter().try_for_each(|pending| self.lapse(id, pending))?;
-        if late.is_empty() { Ok(()) } else { self.refill_all() }
+        if self.flights.len() > 0 || !late.is_empty() {
+            self.peer_ids().into_iter().for_each(|id| self.search_later(id));
+        }
+        Ok(())
     }
 
     fn lapse(&mut self, id: PeerId, pending: &Pending) -> Result<(), StoreError> {
@@ -35,15 +37,10 @@ impl Exchange {
         if pending.request.upgrade.is_some() {
             peer.upgrade_lapsed = true;
         }
-        // Its own cursor stays, so that it is the others who are asked.
-        let cursor = peer.cursor;
         self.give_back(id, pending);
-        // Answers that rely on this one would wait for ever.
-        self.give_back_early(id);
         if let Some(seek) = pending.request.seek {
             self.seeks.avoid(seek, id);
         }
-        self.peer(id, |peer| peer.cursor = cursor);
         Ok(())
     }
 }

@@ -9,11 +9,17 @@
 //!                                           └────► poll_frame    what the peers are told
 //! ```
 //!
+//! Protocols of the application's own go over the same connections ([`Replicator::speak`]): what peers do on their
+//! channels waits in [`Replicator::poll_channel`], and [`Replicator::channels`] is where to answer. Of a peer that says
+//! more than is taken no more is read: [`Replicator::wants_pause`] tells the driver, [`Replicator::resume`] goes on.
+//!
 //! Frames are produced when the driver asks for them and no sooner: a peer that reads slowly costs its
 //! requests' few bytes, not their answers.
 
 mod announce;
 mod answers;
+mod channels;
+mod check;
 mod commit;
 mod conflict;
 mod connection;
@@ -21,35 +27,43 @@ mod event;
 mod exchange;
 mod extension;
 mod fetch;
+mod flights;
 mod heads;
 mod intake;
 mod lapse;
 mod peer;
+mod protocols;
+mod push;
 mod ranges;
 mod remote_blocks;
 mod reorg;
+mod rule;
 mod seeks;
 mod serve;
+mod serving;
+mod swap;
 mod wants;
 mod window;
+mod wishes;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 use anypath_wire::{DiscoveryKey, Handshake, KeyPair, PublicKey};
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::channels::{Channels, OpenChannelError, SpeakError};
+pub use self::conflict::Conflict;
 use self::connection::Connection;
 pub use self::event::Event;
 pub use self::exchange::Misbehaviour;
 use self::exchange::{Exchange, ExchangeError, ExchangeEvent};
 use self::intake::Answers;
+use self::protocols::Protocols;
 pub use self::writer::Writer;
-use crate::SeekRequest;
-use crate::core::{AppendError, Core, Manifest, OpenError, Position};
+use crate::core::{AppendError, Core, Manifest, OpenError};
 use crate::messages::Message;
 use crate::mux::{self, CloseReason, MuxError};
 use crate::store::{Store, StoreError};
@@ -98,6 +112,7 @@ pub struct Replicator {
     /// Peers for which there may be a frame.
     ready: BTreeSet<PeerId>,
     events: VecDeque<Event>,
+    protocols: Protocols,
     peers_seen: u64,
 }
 
@@ -113,6 +128,7 @@ impl Replicator {
             committing: BTreeSet::new(),
             ready: BTreeSet::new(),
             events: VecDeque::new(),
+            protocols: Protocols::default(),
             peers_seen: 0,
         }
     }
@@ -201,58 +217,6 @@ impl Replicator {
         Ok(())
     }
 
-    /// Asks all peers for blocks, now and whenever they come to have them; an end of `u64::MAX` follows the
-    /// core as it grows.
-    pub fn want(&mut self, id: CoreId, blocks: Range<u64>) -> Result<(), StoreError> {
-        self.exchange_mut(id).want(blocks)?;
-        self.reach_out(id);
-        Ok(())
-    }
-
-    /// Asks all peers for the newest head of a core, now and whenever there is a newer one; for no blocks.
-    pub fn follow(&mut self, id: CoreId) -> Result<(), StoreError> {
-        self.exchange_mut(id).follow()?;
-        self.reach_out(id);
-        Ok(())
-    }
-
-    /// Returns where a byte position lies. If that is not known here, asks the peers for the tree nodes it takes, and
-    /// for no blocks; [`Event::Sought`] has the answer then.
-    pub fn seek(&mut self, id: CoreId, seek: impl Into<SeekRequest>) -> Result<Position, StoreError> {
-        let seek = seek.into();
-        let position = self.core(id).position(seek)?;
-        if matches!(position, Position::Below { .. }) {
-            self.exchange_mut(id).seek(seek)?;
-            self.reach_out(id);
-        }
-        Ok(position)
-    }
-
-    /// Forgets blocks that are held here, and wants them no more; staged until the next commit. They stay part of the
-    /// core.
-    pub fn clear(&mut self, id: CoreId, blocks: Range<u64>) {
-        self.exchange_mut(id).clear(blocks);
-        self.staged.insert(id);
-    }
-
-    /// Asks for nothing more of a core; it is still served.
-    pub fn want_nothing(&mut self, id: CoreId) {
-        self.exchange_mut(id).want_nothing();
-        self.spread_ready(id);
-    }
-
-    /// Tells the application of extension messages of this name from now on; others are dropped.
-    pub fn hear(&mut self, id: CoreId, name: &str) {
-        self.exchange_mut(id).hear(name);
-    }
-
-    /// Sends an extension message to a peer; returns false if it does not share the core or does not read.
-    pub fn say(&mut self, id: CoreId, peer: PeerId, name: &str, message: Bytes) -> bool {
-        let said = self.exchange_mut(id).say(peer, name, message);
-        self.spread_ready(id);
-        said
-    }
-
     /// Returns what each peer that shares a core says of it.
     pub fn remotes(&self, id: CoreId) -> impl Iterator<Item = Remote> {
         self.exchanges[id.0 as usize].peers.iter().map(|(peer, state)| Remote {
@@ -263,6 +227,12 @@ impl Replicator {
             in_flight: state.window.len(),
             paused: state.synced && state.remote.uploading && !state.answers(),
         })
+    }
+
+    /// Returns whether a peer shares any core.
+    pub fn shares(&self, peer: PeerId) -> bool {
+        let shared = |core: CoreId| self.exchanges[core.0 as usize].peers.contains_key(&peer);
+        self.connections.get(&peer).is_some_and(|connection| connection.cores().any(shared))
     }
 
     /// Takes a connection whose handshake is done.
@@ -281,7 +251,9 @@ impl Replicator {
     /// Forgets a connection; what it was asked for goes to other peers.
     pub fn disconnect(&mut self, peer: PeerId) -> Result<(), StoreError> {
         let Some(connection) = self.connections.remove(&peer) else { return Ok(()) };
-        connection.cores().try_for_each(|core| self.close(peer, core))
+        connection.cores().try_for_each(|core| self.close(peer, core))?;
+        self.end_own(peer, connection.own);
+        Ok(())
     }
 
     /// Says that some seconds have passed for a peer: what it was asked two ticks ago and has not answered goes to others
@@ -302,8 +274,17 @@ impl Replicator {
     /// As [`Replicator::handle_frames`].
     pub fn poll_frame(&mut self, peer: PeerId, out: &mut Vec<u8>) -> Result<bool, FrameError> {
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(false) };
+        let own_turn = connection.own.take_turn();
         while connection.mux.queued_bytes() < FRAME_BYTES_TARGET {
-            let Some(core) = connection.next_ready() else { break };
+            if own_turn && connection.send_own() {
+                continue;
+            }
+            let Some(core) = connection.next_ready() else {
+                if connection.send_own() {
+                    continue;
+                }
+                break;
+            };
             let exchange = &mut self.exchanges[core.0 as usize];
             let message = exchange.poll_message(peer)?;
             if let Some(message) = &message {
@@ -329,7 +310,7 @@ impl Replicator {
 
     /// Returns whether [`Replicator::poll_frame`] has something for the peer.
     pub fn has_frame(&self, peer: PeerId) -> bool {
-        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.mux.queued_bytes() > 0)
+        self.connections.get(&peer).is_some_and(|connection| connection.is_ready() || connection.queued_bytes() > 0)
     }
 
     /// Returns the peers for which [`Replicator::poll_frame`] may have something new, and forgets that it said so.
@@ -378,11 +359,11 @@ impl Replicator {
         let core = discovery_key.map_or(Ok(None), |discovery_key| self.load(&discovery_key))?;
         let Some(connection) = self.connections.get_mut(&peer) else { return Ok(()) };
         match (core, discovery_key) {
-            (Some(core), _) if !connection.has(core) => {
+            (Some(core), _) if !connection.has(core) && self.exchanges[core.0 as usize].conflict.is_none() => {
                 connection.open(core, self.exchanges[core.0 as usize].core.key())
             }
             (None, Some(discovery_key)) => connection.miss(protocol, discovery_key),
-            // No core's, or a second channel for the same core, which would wait for ever.
+            // No core's, or a frozen one's, or a second channel for the same core, which would wait for ever.
             _ => connection.mux.reject(protocol, id),
         }
         Ok(())
@@ -448,7 +429,7 @@ impl Replicator {
         let id = CoreId(self.exchanges.len() as u32);
         self.by_key.insert(*core.discovery_key(), id);
         for (peer, connection) in &mut self.connections {
-            if connection.make_up(id, core.key(), core.discovery_key()) {
+            if !core.is_frozen() && connection.make_up(id, core.key(), core.discovery_key()) {
                 self.ready.insert(*peer);
             }
         }
@@ -477,9 +458,11 @@ impl Replicator {
     /// Opens the core's channel to every peer, since there is something to ask for.
     fn reach_out(&mut self, id: CoreId) {
         let key = *self.core(id).key();
-        for (peer, connection) in &mut self.connections {
-            connection.open(id, &key);
-            self.ready.insert(*peer);
+        if self.conflict(id).is_none() {
+            for (peer, connection) in &mut self.connections {
+                connection.open(id, &key);
+                self.ready.insert(*peer);
+            }
         }
         self.spread_ready(id);
     }
@@ -502,9 +485,10 @@ impl Replicator {
             ExchangeEvent::Blocks(blocks) => Event::Blocks { core, blocks },
             ExchangeEvent::Head => Event::Head { core },
             ExchangeEvent::Truncated { kept } => Event::Truncated { core, kept },
-            ExchangeEvent::Conflict(peer) => Event::Conflict { peer, core },
             ExchangeEvent::Sought { seek, at } => Event::Sought { core, seek, at },
+            ExchangeEvent::Conflict(conflict) => Event::Conflict { core, conflict },
             ExchangeEvent::Extension { peer, name, message } => Event::Extension { peer, core, name, message },
+            ExchangeEvent::RuleBroken { peer, index } => Event::RuleBroken { peer, core, index },
             ExchangeEvent::Refused(peer, misbehaviour) => Event::Refused { peer, core, misbehaviour },
         }));
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::ranges::Ranges;
 use super::remote_blocks::RemoteBlocks;
+use super::serving::Serving;
 use super::wants::RemoteWants;
 use super::window::Window;
 use crate::messages::{Message, Range as RangeMessage, RequestMessage, SyncState};
@@ -37,8 +38,12 @@ pub(super) struct Peer {
     pub(super) early: Vec<Early>,
     /// Whether requests may rely on `expected`; ends when the peer answers out of order.
     pub(super) predicts: bool,
-    /// No block below this one is worth asking this peer for.
-    pub(super) cursor: u64,
+    /// No block below these is worth asking this peer for: of all that is wanted, and of what is urgent.
+    pub(super) cursors: [u64; 2],
+    /// Where the search for a block on its way from others goes on, if it stopped half way.
+    pub(super) swap_cursor: u64,
+    /// The latest of its requests for blocks that it has answered, by [`Pending::order`].
+    pub(super) answered: u64,
     /// Whether the search for a block stopped half way.
     pub(super) searching: bool,
     /// Regions for which we sent a want, by number.
@@ -66,9 +71,17 @@ pub(super) struct Peer {
     /// Regions it asked about, first block and length, that wait for an answer.
     pub(super) regions: VecDeque<(u64, u64)>,
     /// Its requests that wait for an answer.
-    pub(super) serving: VecDeque<Asked>,
-    /// The name its next extension messages go by, if it is one that is listened for.
-    pub(super) extension_heard: Option<Bytes>,
+    pub(super) serving: Serving,
+    /// The name its next extension messages go by, unless it was too long.
+    pub(super) extension_heard: Bytes,
+    /// Blocks that it is to be sent unasked.
+    pub(super) pushes: Ranges,
+    /// The length to which the proofs lead that it was sent.
+    pub(super) pushed_length: u64,
+    /// The length to which the proofs led that it sent.
+    pub(super) proven_length: u64,
+    /// How many blocks in a row it sent unasked and in vain.
+    pub(super) pushes_vain: u32,
     /// How many of its requests could not be answered by anyone.
     pub(super) requests_invalid: u32,
     /// The length up to which it was told that we hold everything.
@@ -110,6 +123,10 @@ pub(super) struct Pending {
     pub(super) request: Request,
     /// Whether it relies on another answer in flight.
     pub(super) predicted: bool,
+    /// Whether somebody here waits for it.
+    pub(super) urgent: bool,
+    /// If it is for a block, how many requests for blocks were made before it, of any peer.
+    pub(super) order: u64,
     /// The peer's tick at which it was asked.
     pub(super) asked_at: u32,
     /// Whether others may be asked for it too, since it took too long.
@@ -119,12 +136,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Makes a request that relies on no other.
     pub(super) fn new(fork: u64, request: Request) -> Self {
-        Self { fork, request, predicted: false, asked_at: 0, lapsed: false }
-    }
-
-    /// Returns whether it has waited too long at that tick.
-    pub(super) fn is_late(&self, ticks: u32) -> bool {
-        ticks - self.asked_at >= TICKS_MAX
+        Self { fork, request, predicted: false, urgent: false, order: 0, asked_at: 0, lapsed: false }
     }
 }
 
@@ -153,17 +165,9 @@ impl Early {
     }
 }
 
-/// One of the peer's requests.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
-    /// The id it chose.
-    pub(super) id: u64,
-    /// The fork it means.
-    pub(super) fork: u64,
-    /// What it asks.
-    pub(super) request: Request,
-    /// Whether it was taken back.
-    pub(super) cancelled: bool,
+/// Returns whether what was asked at one tick of a peer has waited too long at another.
+pub(super) fn is_late(asked_at: u32, ticks: u32) -> bool {
+    ticks - asked_at >= TICKS_MAX
 }
 
 impl Peer {
@@ -181,7 +185,9 @@ impl Peer {
             expected: BTreeSet::new(),
             early: Vec::new(),
             predicts: true,
-            cursor: 0,
+            cursors: [0; 2],
+            swap_cursor: 0,
+            answered: 0,
             searching: false,
             regions_wanted: BTreeSet::new(),
             ticks: 0,
@@ -195,8 +201,12 @@ impl Peer {
             news: News::default(),
             out: VecDeque::new(),
             regions: VecDeque::new(),
-            serving: VecDeque::new(),
-            extension_heard: None,
+            serving: Serving::default(),
+            extension_heard: Bytes::new(),
+            pushes: Ranges::default(),
+            pushed_length: 0,
+            proven_length: 0,
+            pushes_vain: 0,
             requests_invalid: 0,
             announced_whole: 0,
         }
@@ -207,20 +217,26 @@ impl Peer {
         self.synced && self.remote.uploading && !self.paused && self.no_data < NO_DATA_MAX
     }
 
-    /// Puts a request into the window and the outbox.
-    pub(super) fn ask(&mut self, pending: Pending) {
+    /// Returns whether it takes in what it is sent, so that it may be asked for more.
+    pub(super) fn has_room(&self) -> bool {
+        self.out.len() < MESSAGES_WAITING_MAX
+    }
+
+    /// Puts a request into the window and the outbox; returns its id.
+    pub(super) fn ask(&mut self, pending: Pending) -> u64 {
         let id = self.window.add(Pending { asked_at: self.ticks, ..pending });
         self.out.push_back(Message::Request(RequestMessage {
             id,
             fork: pending.fork,
-            priority: 0,
+            priority: pending.urgent.into(),
             request: pending.request,
         }));
+        id
     }
 
     /// Looks again at blocks from `index` on.
     pub(super) fn reconsider(&mut self, index: u64) {
-        self.cursor = self.cursor.min(index);
+        self.cursors = self.cursors.map(|cursor| cursor.min(index));
     }
 }
 
@@ -228,3 +244,5 @@ impl Peer {
 const NO_DATA_MAX: u32 = 32;
 /// Ticks after which an unanswered request lapses.
 const TICKS_MAX: u32 = 2;
+/// Messages that may wait for a peer before it is asked for nothing more: more than a full window of requests.
+pub(super) const MESSAGES_WAITING_MAX: usize = 8192;

@@ -44,6 +44,11 @@ impl RemoteBlocks {
         true
     }
 
+    /// Returns whether the peer holds a block.
+    pub(super) fn has(&self, index: u64) -> bool {
+        self.has_all(index, index + 1)
+    }
+
     /// Takes a `range` message: blocks `start..end` were gained or dropped.
     pub(super) fn set(&mut self, start: u64, end: u64, held: bool) {
         match held {

@@ -2,7 +2,7 @@
 
 use super::PeerId;
 use super::exchange::{Exchange, ExchangeError, Head, INVALID_REQUESTS_MAX, Misbehaviour, REQUESTS_MAX};
-use super::peer::Asked;
+use super::serving::Asked;
 use super::wants::REGIONS_MAX;
 use crate::core::ProveError;
 use crate::messages::{Bitfield, DataMessage, Message, Range};
@@ -15,17 +15,14 @@ impl Exchange {
         if peer.serving.len() >= REQUESTS_MAX {
             return Err(Misbehaviour::TooManyRequests);
         }
-        peer.serving.push_back(asked);
+        peer.serving.push(asked);
         self.mark_ready(id);
         Ok(())
     }
 
     /// Forgets a request that is still waiting.
     pub(super) fn handle_cancel(&mut self, id: PeerId, request: u64) {
-        self.peer(id, |peer| {
-            let recent = peer.serving.iter_mut().rev().take(CANCEL_SEARCH_MAX);
-            recent.filter(|asked| asked.id == request).for_each(|asked| asked.cancelled = true);
-        });
+        self.peer(id, |peer| peer.serving.cancel(request));
     }
 
     /// Remembers a region, to say which of its blocks we hold, now and as they come.
@@ -42,7 +39,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Answers the peer's oldest question about a region, else its oldest request.
+    /// Answers the peer's oldest question about a region, else its most urgent request.
     ///
     /// A request waits while its answer would tell of what is not committed: a signature that got out binds us for good.
     /// All others are answered as of the committed head, so that a core that grows all the time is served all the time.
@@ -52,16 +49,12 @@ impl Exchange {
                 return Ok(Some(message));
             }
         }
-        loop {
-            let next = self.peers.get(&id).and_then(|peer| peer.serving.front());
-            if next.is_none_or(|asked| self.waits_for_commit(&asked.request)) {
-                return Ok(None);
-            }
-            let asked = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop_front());
-            if let Some(asked) = asked.filter(|asked| !asked.cancelled) {
-                return self.answer(id, asked).map(Some);
-            }
+        let next = self.peers.get(&id).and_then(|peer| peer.serving.first());
+        if next.is_none_or(|asked| self.waits_for_commit(&asked.request)) {
+            return Ok(None);
         }
+        let asked = self.peers.get_mut(&id).and_then(|peer| peer.serving.pop());
+        asked.map(|asked| self.answer(id, asked)).transpose()
     }
 
     fn waits_for_commit(&self, request: &Request) -> bool {
@@ -88,8 +81,12 @@ impl Exchange {
         if fork != self.core.fork() || !held {
             return Ok(self.answer_manifest(&asked));
         }
+        let wanted = self.after_pushes(id, wanted);
         match self.core.prove_at(self.told.length, &self.told_signature, &wanted) {
-            Ok(proof) => Ok(Message::Data(DataMessage { request, proof })),
+            Ok(proof) => {
+                self.note_pushed(id, &proof);
+                Ok(Message::Data(DataMessage { request, proof }))
+            }
             Err(ProveError::Store(error)) => Err(error.into()),
             Err(ProveError::NotHeld) => Ok(self.answer_manifest(&asked)),
             Err(_) => {
@@ -124,5 +121,3 @@ fn no_data(request: u64, reason: u64) -> Message {
 const NOT_AVAILABLE: u64 = 1;
 /// Why there is no data: nobody could answer.
 const INVALID_REQUEST: u64 = 2;
-/// How many of the latest requests are searched for one to cancel; the reference has at most 512 in flight.
-const CANCEL_SEARCH_MAX: usize = 512;

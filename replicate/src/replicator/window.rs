@@ -35,6 +35,19 @@ impl<T> Window<T> {
         self.overtaken.values_mut().chain(self.requests.iter_mut().flatten())
     }
 
+    /// Returns the requests in flight.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.overtaken.values().chain(self.requests.iter().flatten())
+    }
+
+    /// Returns the request with that id, if it is in flight.
+    pub(super) fn peek(&self, id: u64) -> Option<&T> {
+        match id.checked_sub(self.first) {
+            Some(at) => self.requests.get(usize::try_from(at).ok()?)?.as_ref(),
+            None => self.overtaken.get(&id),
+        }
+    }
+
     /// Takes the request with that id out, if it is still in flight.
     pub(super) fn take(&mut self, id: u64) -> Option<T> {
         let request = match id.checked_sub(self.first) {

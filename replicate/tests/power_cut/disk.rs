@@ -51,11 +51,14 @@ impl SimulatedDisk {
         self.state().operations_left == Some(0)
     }
 
-    /// Returns the disk as it is found when the power is back.
+    /// Returns the disk as it is found when the power is back. This one has none and nothing any more, as a database that
+    /// could not be closed keeps it for good.
     pub(crate) fn after_the_cut(&self, chance: &mut Chance) -> Self {
-        let state = self.state();
+        let mut state = self.state();
+        state.operations_left = Some(0);
         let mut files = BTreeMap::new();
-        for (name, content) in &state.files {
+        for (name, content) in &mut state.files {
+            let content = std::mem::take(content);
             let lost = !content.named && chance.once_in(2);
             if !lost {
                 let kept = content.after_the_cut(chance);

@@ -18,6 +18,19 @@ fn whole_batches_survive_and_none_that_was_promised_is_lost() {
     assert!(lost > seeds(300).end / 4, "the simulation is too kind: only {lost} batches were lost");
 }
 
+#[test]
+fn a_store_whose_making_fails_again_and_again_is_made_in_the_end() {
+    for seed in 0..seeds(1_000).end {
+        let (mut chance, mut disk) = (Chance::of(seed), SimulatedDisk::default());
+        for _ in 0..3 {
+            disk.fail_after(chance.below(25));
+            drop(open(&disk, Durability::Relaxed));
+            disk = disk.after_the_cut(&mut chance);
+        }
+        assert!(open(&disk, Durability::Relaxed).is_some());
+    }
+}
+
 struct Life {
     seed: u64,
     chance: Chance,

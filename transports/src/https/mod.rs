@@ -1,3 +1,25 @@
-//! HTTPS: byte streams through whatever lets requests pass. So far its heart, the session, without sockets.
+//! HTTPS: byte streams through whatever lets requests pass.
+//!
+//! [`Dialer`] reaches a relay, directly or through a proxy; [`session`] makes streams of requests that may be lost;
+//! [`Https`] is the transport over both: strict long-poll at once, a WebSocket as soon as one passes.
 
+mod descriptor;
+mod dialer;
+mod line;
+mod link;
+mod pipe;
+mod posts;
+mod proxy;
 pub mod session;
+mod sockets;
+mod target;
+mod tls;
+mod transport;
+
+pub use self::descriptor::{DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor};
+pub use self::dialer::{Dialer, DialerConfig, Dialled, ReachError};
+pub use self::line::{Line, Stream};
+pub use self::proxy::{HeadError, InvalidProxy, Proxies, Proxy, ProxyError};
+pub use self::target::{Target, reason};
+pub use self::tls::{Judgement, Seen, TlsConfig, TlsError, TlsSetupError, read_roots};
+pub use self::transport::{Https, HttpsConfig, RelayError};

@@ -119,7 +119,7 @@ fn address(at: SocketAddr) -> Address {
         SocketAddr::V6(at) if at.scope_id() != 0 => format!("{}%{}", at.ip(), at.scope_id()),
         at => at.ip().to_string(),
     };
-    Address { scheme: NAME.to_owned(), host, port: at.port() }
+    Address { scheme: NAME.to_owned(), host, port: at.port(), key: None }
 }
 
 /// The ladder's word for it, and the scheme of its addresses.

@@ -109,6 +109,21 @@ fn more_circuits_than_a_session_may_have_at_once_come_and_go() {
     assert!(opened > 2_000 && world.client_app.closed.is_none(), "{opened} circuits, {:?}", world.client_app.closed);
 }
 
+/// The relay holds requests and has nothing to say, for it waits for what the two that failed should have brought.
+#[test]
+fn two_failures_in_a_row_do_not_wait_for_a_held_request() {
+    let mut world = open(slow());
+    transfer(&mut world, [1_000, 1_000]);
+    world.run(world.now + Duration::from_secs(3), |_| false);
+    world.line.drop = 1_000;
+    let now = world.now;
+    assert!(world.client_app.open(now, &mut world.client, 5, [10_000, 0], Style::default()));
+    world.pump();
+    world.run(now + Duration::from_millis(300), |_| false);
+    world.line.drop = 0;
+    assert!(world.run(now + Duration::from_secs(2), |world| world.client_app.is_done()));
+}
+
 /// A busy proxy is not a dead one, and one that comes back is found again without haste.
 #[test]
 fn an_outage_costs_few_requests_and_no_bytes() {

@@ -70,10 +70,29 @@ fn a_push_arrives_as_soon_as_the_line_allows() {
     }
 }
 
+/// On a short line the session's own pauses (batches, acknowledgements that wait for company) are longer than the round
+/// trip, and what is under way must cover them too. A bad second in the beginning must not last.
+#[test]
+fn a_short_line_is_used_as_well_and_found_again_after_losses() {
+    for (mbit, drop) in [(100, 0), (400, 0), (400, 100), (400, 300)] {
+        for direction in ["up", "down"] {
+            let line = Line { delay: Duration::from_micros(300), rate: mbit * 1_000_000 / 8, drop, ..Line::default() };
+            let share = share_of(line, direction, &Learnt::default());
+            println!("{mbit} Mbit/s, 0.6 ms, {drop} permille dropped in the first second, {direction}: {share} %");
+            assert!(share >= 60, "{mbit} Mbit/s, {drop}, {direction}: {share} %");
+        }
+    }
+}
+
 /// Returns which share of the line a long transfer uses in its second and third second, in percent.
 fn share(mbit: u64, buffers: bool, direction: &str, learnt: &Learnt) -> u64 {
     let rate = mbit * 1_000_000 / 8;
-    let line = Line { delay: ONE_WAY, rate, buffers, ..Line::default() };
+    share_of(Line { delay: ONE_WAY, rate, buffers, ..Line::default() }, direction, learnt)
+}
+
+/// The same of any line; what it loses, it loses in the first second.
+fn share_of(line: Line, direction: &str, learnt: &Learnt) -> u64 {
+    let rate = line.rate;
     let mut world = World::new(7, line, Config::default(), learnt.clone());
     assert!(world.run(Time::from_micros(10_000_000), |world| world.client_app.opened));
     let bytes = 10 * rate;
@@ -82,6 +101,8 @@ fn share(mbit: u64, buffers: bool, direction: &str, learnt: &Learnt) -> u64 {
     let now = world.now;
     assert!(world.client_app.open(now, &mut world.client, 1, bytes, style));
     world.pump();
+    world.run(now + SECOND, |_| false);
+    world.line.drop = 0;
     world.run(now + 3 * SECOND, |_| false);
     let app = if direction == "up" { &world.relay.values().next().unwrap().1 } else { &world.client_app };
     let came: u64 = app.arrivals.iter().filter(|(at, _)| *at > now + SECOND).map(|(_, bytes)| bytes).sum();

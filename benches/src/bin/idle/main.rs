@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use anypath_benches::idle::{fill, held, memory, start};
+use anypath_benches::Usage;
+use anypath_benches::idle::{fill, held, start};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -75,12 +76,11 @@ async fn play(folder: &Path, address: &str, cores: u32, whole: u64) -> Result<()
         }
         tokio::time::sleep(REST).await;
     }
-    let memory = memory()?;
-    println!("{:.1}, {:.1}", memory.now as f64 / MIB, memory.peak as f64 / MIB);
+    let Usage { resident_mib, peak_mib, .. } = Usage::here()?;
+    println!("{resident_mib:.1}, {peak_mib:.1}");
     std::future::pending().await
 }
 
-const MIB: f64 = (1 << 20) as f64;
 const POLL: Duration = Duration::from_millis(50);
 /// Long enough for what is of no use any more to be given back.
 const REST: Duration = Duration::from_secs(12);

@@ -8,7 +8,7 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::Result;
-use anypath_benches::import::{Imported, LOADS, measure, program};
+use anypath_benches::import::{Imported, LOADS, measure, program, share};
 
 fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
@@ -18,8 +18,11 @@ fn main() -> Result<()> {
     println!("| folder | MiB | hash, ms | import, ms | hash / import | list, ms | again, ms | started, ms |");
     println!("|---|---|---|---|---|---|---|---|");
     for load in LOADS {
-        let runs: Vec<Imported> =
-            (0..runs).map(|_| measure(&program, tempfile::tempdir_in(&root)?.path(), load)).collect::<Result<_>>()?;
+        let runs: Vec<Imported> = (0..runs)
+            .map(|_| {
+                measure(&|folder, store| share(&program, folder, store), tempfile::tempdir_in(&root)?.path(), load)
+            })
+            .collect::<Result<_>>()?;
         let median = |of: fn(&Imported) -> Duration| {
             let mut times: Vec<_> = runs.iter().map(of).collect();
             times.sort_unstable();

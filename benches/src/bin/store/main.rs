@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use anypath_benches::{Summary, Usage, thread_cpu_seconds};
 use anypath_replicate::Node;
 use anypath_replicate::store::{Batch, Config, CoreChanges, DiskStore, Durability, MemoryStore, Store};
 use anypath_wire::DiscoveryKey;
@@ -114,9 +115,7 @@ fn table(runs: usize, folder: &Path) -> Result<()> {
 }
 
 fn median(figures: &[Figures], column: &str) -> f64 {
-    let mut values: Vec<f64> = figures.iter().filter_map(|run| run.get(column).copied()).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    Summary::of(figures.iter().filter_map(|run| run.get(column).copied())).median
 }
 
 fn cell(value: f64) -> String {
@@ -166,10 +165,10 @@ fn run_one(contender: &str, load: Load, folder: &Path) -> Result<()> {
     let blocks_per_second = load.blocks as f64 / start.elapsed().as_secs_f64();
     println!("blocks/s: {blocks_per_second}");
     println!("MiB/s: {}", blocks_per_second * load.block_bytes as f64 / MIB);
-    println!("CPU, us/block: {}", cpu_seconds() * 1e6 / load.blocks as f64);
+    println!("CPU, us/block: {}", thread_cpu_seconds() * 1e6 / load.blocks as f64);
     println!("slowest commit, ms: {}", slowest * 1000.0);
     println!("reads/s: {}", reads_per_second(&*store, load)?);
-    println!("MiB memory: {}", peak_mib());
+    println!("MiB memory: {}", Usage::here()?.peak_mib);
     std::process::abort()
 }
 
@@ -200,19 +199,6 @@ fn reads_per_second(store: &dyn Store, load: Load) -> Result<f64> {
         ensure!(held && store.node(&CORE, 2 * block)?.is_some(), "block {block} is gone");
     }
     Ok(READS as f64 / start.elapsed().as_secs_f64())
-}
-
-/// Processor time of the thread that commits, where the system says so; steadier than the clock on a busy machine.
-fn cpu_seconds() -> f64 {
-    let times = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    times.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e9)
-}
-
-/// The most memory this process has used, where the system says so.
-fn peak_mib() -> f64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    peak.and_then(|kib| kib.parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
 }
 
 /// Blocks read.

@@ -149,6 +149,12 @@ impl DiskStore {
         let used = disk.has(JOURNAL).map_err(disk.failure(JOURNAL))?;
         let database = open_database(&open(DATABASE)?, config.cache_bytes, used).map_err(disk.fault(DATABASE))?;
         let standing = database.standing().map_err(disk.fault(DATABASE))?;
+        let sync_names = || disk.sync().map_err(|error| Fault::from(error).at(disk.path()));
+        if !used {
+            // Were the journal's name there after a power cut and the database's not, what comes of making it again
+            // would pass for a database that was in use.
+            sync_names()?;
+        }
         if standing.format > rows::FORMAT_KNOWN {
             let (path, found, known) = (disk.path().to_owned(), standing.format, rows::FORMAT_KNOWN);
             return Err(StoreError::TooNew { path, found, known });
@@ -156,7 +162,7 @@ impl DiskStore {
         let (blocks, journal) = (BlockFile(open(BLOCKS)?), Journal(open(JOURNAL)?));
         let standing = replay(&database, &blocks, &journal, standing).map_err(disk.fault(DATABASE))?;
         blocks.check_length(standing.blocks_end).map_err(disk.fault(BLOCKS))?;
-        disk.sync().map_err(|error| Fault::from(error).at(disk.path()))?;
+        sync_names()?;
         let files = Arc::new(Files::new(blocks, journal));
         let syncer = match config.durability {
             Durability::Relaxed => Some(Syncer::start(files.clone(), config.sync_delay).map_err(disk.failure(BLOCKS))?),
@@ -360,7 +366,7 @@ const JOURNAL: &str = "journal";
 const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes of blocks after which it is: what opening may have to read again for their checksums.
-const UNSETTLED_BYTES_MAX: u64 = 64 << 20;
+const UNSETTLED_BYTES_MAX: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {

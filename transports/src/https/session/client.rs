@@ -72,6 +72,16 @@ impl Client {
         self.core().map_or(0, |core| core.send_room(circuit))
     }
 
+    /// Returns the path at which the relay takes streams of this session, once there is one.
+    pub fn stream_path(&self) -> Option<String> {
+        if let Stage::Open(opened) = &self.stage { Some(format!("/v1/w/{}", opened.granted.tag)) } else { None }
+    }
+
+    /// Returns whether a stream has proven itself, and carries everything.
+    pub fn is_on_stream(&self) -> bool {
+        self.lanes.has_stream()
+    }
+
     /// Returns what was learnt about the network so far.
     pub fn learnt(&self) -> &Learnt {
         &self.lanes.learnt

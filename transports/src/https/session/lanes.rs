@@ -209,11 +209,12 @@ impl Lanes {
         self.lanes.iter().filter(|(_, lane)| now >= lane.patience_at).map(|(carrier, _)| *carrier).collect()
     }
 
-    /// Returns whether another request may be made; while all fail, one at a time is.
+    /// Returns whether another request may be made; while all fail, one at a time is. Those from before the failures do
+    /// not count for that: they may be held for long, by a relay that waits for what was lost.
     pub(super) fn may_open(&self, now: Time) -> bool {
-        let requests = self.lanes.values().filter(|lane| !matches!(lane.kind, LaneKind::Stream { .. })).count();
-        let lanes_max = if self.failures >= 2 { 1 } else { self.learnt.lanes_max };
-        now >= self.retry_at && requests < lanes_max
+        let requests = || self.lanes.values().filter(|lane| !matches!(lane.kind, LaneKind::Stream { .. }));
+        let is_tried = self.failures >= 2 && requests().any(|lane| lane.began >= self.failed_at);
+        now >= self.retry_at && requests().count() < self.learnt.lanes_max && !is_tried
     }
 
     /// Makes all requests and writes that are due.
@@ -343,7 +344,7 @@ impl Lanes {
     }
 
     /// Returns whether a stream has proven itself.
-    fn has_stream(&self) -> bool {
+    pub(super) fn has_stream(&self) -> bool {
         let proven = |lane: &Lane| matches!(lane.kind, LaneKind::Stream { pongs, .. } if pongs >= PROOFS.len() as u32);
         self.lanes.values().any(proven)
     }

@@ -54,7 +54,8 @@ impl Pace {
         let Some((rtt, (_, rate))) = self.rtt_min.zip(self.rates.front()) else {
             return WINDOW_BYTES_FIRST.min(self.window_bytes_max);
         };
-        let bytes = u128::from(*rate) * rtt.as_micros() * 2 / 1_000_000 + LUMP_BYTES;
+        let round = rtt.max(PAUSES);
+        let bytes = u128::from(*rate) * round.as_micros() * 2 / 1_000_000 + LUMP_BYTES;
         u64::try_from(bytes).unwrap_or(u64::MAX).max(WINDOW_BYTES_MIN).min(self.window_bytes_max)
     }
 
@@ -125,6 +126,9 @@ impl Pace {
     }
 }
 
+/// What a round takes besides the line: batches, acknowledgements that wait for company, busy machines. On a shorter line
+/// this is what must be covered, or a window that was small once stays small.
+const PAUSES: Duration = Duration::from_millis(20);
 /// What may be under way beside, in bytes: the least share of a lane. What is acknowledged in lumps must overlap, or each
 /// round measures less than the last; at 10 Mbit/s through a proxy that buffers, half of the line was lost without it.
 const LUMP_BYTES: u128 = 32 << 10;

@@ -80,6 +80,11 @@ impl Server {
         self.carriers.len()
     }
 
+    /// Returns the requests and streams that are open.
+    pub fn carrier_ids(&self) -> impl Iterator<Item = CarrierId> {
+        self.carriers.keys().copied()
+    }
+
     /// Takes a wish of the application.
     pub fn handle_command(&mut self, now: Time, command: Command) {
         self.core.handle_command(now, command);

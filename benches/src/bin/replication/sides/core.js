@@ -1,5 +1,6 @@
-// One end of the measured replication in JavaScript: `node side.js serve FOLDER COUNT BYTES` or
-// `node side.js fetch FOLDER KEY PORT`. Prints one line: key and port, or seconds and blocks.
+// One end of a core's replication in JavaScript: `node core.js serve FOLDER COUNT BYTES` prints key and port,
+// `node core.js fetch FOLDER KEY PORT` seconds, blocks, seconds of processor time and peak MiB.
+const fs = require('fs')
 const net = require('net')
 const Hypercore = require('hypercore')
 
@@ -22,11 +23,14 @@ async function fetch (key, port) {
   const core = new Hypercore(folder, Buffer.from(key, 'hex'))
   await core.ready()
   const begun = process.hrtime.bigint()
+  const before = process.cpuUsage()
   connect(core, net.connect(port, '127.0.0.1'), true)
   await core.update({ wait: true })
   await core.download({ start: 0, end: core.length }).done()
   const seconds = Number(process.hrtime.bigint() - begun) / 1e9
-  console.log(seconds, core.contiguousLength)
+  const cpu = process.cpuUsage(before)
+  const [, peak] = /VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))
+  console.log(seconds, core.contiguousLength, (cpu.user + cpu.system) / 1e6, peak / 1024)
   process.exit(0)
 }
 

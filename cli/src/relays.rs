@@ -1,0 +1,112 @@
+//! How relays are reached: which proxy, whom to trust, what to show.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use anypath_transports::Tcp;
+use anypath_transports::https::{
+    Dialer, DialerConfig, Https, HttpsConfig, InvalidProxy, Proxies, Proxy, TlsConfig, read_roots,
+};
+use anypath_wire::{Address, KeyPair};
+
+use crate::Failure;
+use crate::args::Network;
+
+/// How relays are reached.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Relays {
+    /// Reach relays through this proxy (http://[USER:PASSWORD@]HOST:PORT), through the one that the environment names by
+    /// curl's rules (auto; the place for passwords), or through none.
+    #[arg(long, value_name = "URL", default_value = "auto")]
+    pub proxy: ProxyChoice,
+
+    /// Trust the certificate authorities in this file (PEM) as well as the system's.
+    #[arg(long, value_name = "FILE")]
+    pub roots: Option<PathBuf>,
+
+    /// Refuse relays whose certificate no public authority has issued: who runs the network may look inside.
+    #[arg(long)]
+    pub deny_intercepted: bool,
+
+    /// Show relays what this file holds, to be let in.
+    #[arg(long, value_name = "FILE")]
+    pub relay_token_file: Option<PathBuf>,
+
+    /// Use requests alone at relays, no WebSocket.
+    #[arg(long)]
+    pub no_websocket: bool,
+}
+
+/// Which proxy.
+#[derive(Debug, Clone, Default)]
+pub enum ProxyChoice {
+    /// The environment's.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// This one.
+    This(Proxy),
+}
+
+impl FromStr for ProxyChoice {
+    type Err = InvalidProxy;
+
+    fn from_str(text: &str) -> Result<Self, InvalidProxy> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "none" => Self::None,
+            proxy => Self::This(proxy.parse()?),
+        })
+    }
+}
+
+impl Network {
+    /// Returns how relays are reached, if any of the addresses named here or in links is one.
+    pub(crate) fn relays<'a>(&'a self, others: impl IntoIterator<Item = &'a Address>) -> Option<&'a Relays> {
+        let mut named = self.via.iter().chain(others);
+        named.any(|address| address.scheme == RELAY_SCHEME).then_some(&self.relays)
+    }
+}
+
+impl Relays {
+    /// Makes the transport; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// If a file cannot be read, the environment names a proxy of an unknown kind, or no authority is known.
+    pub(crate) fn transport(&self, identity: KeyPair) -> Result<Https> {
+        let usage = |error: &dyn std::fmt::Display| Failure::new("relays", error.to_string());
+        let proxies = match &self.proxy {
+            ProxyChoice::Auto => {
+                Proxies::from_environment(|name| env::var(name).ok()).map_err(|error| usage(&error))?
+            }
+            ProxyChoice::None => Proxies::none(),
+            ProxyChoice::This(proxy) => Proxies::all(proxy.clone()),
+        };
+        let roots = match &self.roots {
+            None => Vec::new(),
+            Some(path) => {
+                let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                read_roots(&pem).map_err(|error| usage(&format!("{}: {error}", path.display())))?
+            }
+        };
+        let tls = TlsConfig { roots, pin: None, deny_intercepted: self.deny_intercepted };
+        let config = DialerConfig { proxies, tls, timeout_ms: 0 };
+        let dialer = Dialer::new(Arc::new(Tcp::default()), config).map_err(|error| usage(&error))?;
+        let token = self.relay_token_file.as_deref().map(read_token).transpose()?.unwrap_or_default();
+        Ok(Https::new(dialer, HttpsConfig { identity, token, sockets: !self.no_websocket }))
+    }
+}
+
+/// Reads a token from a file; space around it says nothing.
+pub(crate) fn read_token(path: &std::path::Path) -> Result<Vec<u8>> {
+    let token = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(token.trim_ascii().to_vec())
+}
+
+/// The scheme of relays' addresses.
+pub(crate) const RELAY_SCHEME: &str = "https";

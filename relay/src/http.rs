@@ -1,0 +1,214 @@
+//! The relay's face: what each path answers.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anypath_transports::https::DESCRIPTOR_PATH;
+use anypath_transports::https::session::{SessionId, split_session_id};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::driver::{Input, Piece};
+use crate::socket;
+
+/// What all connections share.
+pub(crate) struct Face {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) descriptor: String,
+    pub(crate) page: String,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) body_time_max: Duration,
+}
+
+/// Answers a request.
+pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+    let path = request.uri().path();
+    let mut response = match (request.method(), path) {
+        (&Method::GET | &Method::HEAD, "/") => text("text/html; charset=utf-8", face.page.clone()),
+        (&Method::GET | &Method::HEAD, DESCRIPTOR_PATH) => text("text/plain; charset=utf-8", face.descriptor.clone()),
+        (&Method::GET | &Method::HEAD, "/robots.txt") => {
+            text("text/plain", "User-agent: *\nDisallow: /v1/\n".to_owned())
+        }
+        (&Method::GET, path) if path.starts_with("/v1/w/") => socket::upgrade(&face, request),
+        (&Method::POST, "/v1/o") => open(&face, request).await,
+        (&Method::POST, path) if path.starts_with("/v1/x/") => exchange(&face, request).await,
+        _ => status(StatusCode::NOT_FOUND),
+    };
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("anypath relay"));
+    Ok(response)
+}
+
+async fn open(face: &Face, request: Request<Incoming>) -> Response<Answer> {
+    let Some(body) = whole(face, request.into_body(), BytesMut::new()).await else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let (reply, replied) = oneshot::channel();
+    let sent = face.inputs.send(Input::Open { body, reply }).await;
+    match replied.await.ok().flatten().filter(|_| sent.is_ok()) {
+        Some(body) => records(Answer::whole(body)),
+        None => status(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Hands a request over, and answers when the session says so.
+async fn exchange(face: &Face, request: Request<Incoming>) -> Response<Answer> {
+    let mut body = request.into_body();
+    let Some(begun) = timeout(face.body_time_max, session_of(&mut body)).await.ok().flatten() else {
+        return status(StatusCode::NOT_FOUND);
+    };
+    let (session, came) = begun;
+    let (answer, mut pieces) = mpsc::unbounded_channel();
+    let (reply, replied) = oneshot::channel();
+    if face.inputs.send(Input::Begin { session, answer, reply }).await.is_err() {
+        return status(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let number = match replied.await {
+        Ok(Ok(number)) => number,
+        Ok(Err(forgotten)) => return records(Answer::whole(forgotten)),
+        Err(_) => return status(StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let mut here = Here { inputs: face.inputs.clone(), gone: Some(Input::Gone { session, number }) };
+    let Some(bytes) = whole(face, body, came).await else { return status(StatusCode::PAYLOAD_TOO_LARGE) };
+    let handed = face.inputs.send(Input::Bytes { session, number, bytes }).await.is_ok()
+        && face.inputs.send(Input::End { session, number }).await.is_ok();
+    match pieces.recv().await.filter(|_| handed) {
+        Some(Piece { bytes, ends: true }) => {
+            here.gone = None;
+            records(Answer::whole(bytes.concat().into()))
+        }
+        Some(Piece { bytes, ends: false }) => {
+            records(Answer { first: Some(bytes.concat().into()), rest: Some((pieces, here)) })
+        }
+        None => {
+            here.gone = None;
+            status(StatusCode::NOT_FOUND)
+        }
+    }
+}
+
+/// Reads as much of a body as names its session; returns that and what came with it.
+async fn session_of(body: &mut Incoming) -> Option<(SessionId, BytesMut)> {
+    let mut came = BytesMut::new();
+    loop {
+        if let Some((session, _)) = split_session_id(&came) {
+            let rest = came.split_off(SESSION_ID_BYTES);
+            return Some((session, rest));
+        }
+        came.extend_from_slice(&body.frame().await?.ok()?.into_data().ok()?);
+    }
+}
+
+/// Reads a body to its end; nothing if it is too long, too slow, or broken.
+async fn whole(face: &Face, mut body: Incoming, mut came: BytesMut) -> Option<Bytes> {
+    let hint = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if hint > face.body_bytes_max {
+        return None;
+    }
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.ok()?.into_data() else { continue };
+            if came.len() + data.len() > face.body_bytes_max {
+                return None;
+            }
+            came.extend_from_slice(&data);
+        }
+        Some(came.freeze())
+    };
+    timeout(face.body_time_max, reading).await.ok().flatten()
+}
+
+fn text(kind: &'static str, text: String) -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(text.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+pub(crate) fn status(status: StatusCode) -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+/// Returns an answer with records, which nothing on the way should keep, change or wait for the end of.
+fn records(answer: Answer) -> Response<Answer> {
+    let mut response = Response::new(answer);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Tells the hub when a request is gone, however that comes about.
+pub(crate) struct Here {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) gone: Option<Input>,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let Some(gone) = self.gone.take() else { return };
+        // The hub is behind: somebody has to wait for it.
+        if let Err(mpsc::error::TrySendError::Full(gone)) = self.inputs.try_send(gone) {
+            let inputs = self.inputs.clone();
+            tokio::spawn(async move { drop(inputs.send(gone).await) });
+        }
+    }
+}
+
+/// An answer's body: whole, or in pieces as they come.
+pub(crate) struct Answer {
+    first: Option<Bytes>,
+    rest: Option<(mpsc::UnboundedReceiver<Piece>, Here)>,
+}
+
+impl Answer {
+    fn whole(bytes: Bytes) -> Self {
+        Self { first: Some(bytes), rest: None }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let Some((pieces, here)) = &mut self.rest else { return Poll::Ready(None) };
+        let piece = std::task::ready!(pieces.poll_recv(context));
+        let ends = piece.as_ref().is_none_or(|piece| piece.ends);
+        if ends {
+            here.gone = None;
+            self.rest = None;
+        }
+        let data = piece.map(|piece| Bytes::from(piece.bytes.concat())).filter(|data| !data.is_empty());
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none() && self.first.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.rest.is_some() {
+            return SizeHint::default();
+        }
+        SizeHint::with_exact(self.first.as_ref().map_or(0, Bytes::len) as u64)
+    }
+}
+
+/// How long a session's number is, in bytes.
+const SESSION_ID_BYTES: usize = 16;

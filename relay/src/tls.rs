@@ -1,0 +1,63 @@
+//! The relay's certificate, from files' contents; it can be replaced while the relay runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+
+/// The relay's certificate and its key. Clones share one; connections that begin later have the newest.
+#[derive(Clone)]
+pub struct ServerTls(Arc<RwLock<Arc<ServerConfig>>>);
+
+/// Why a certificate cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerTlsError {
+    /// The file of certificates, or that of the key, is damaged or has none.
+    #[error("this is no PEM file with what is needed: {0}")]
+    Pem(#[from] pem::Error),
+    /// The two do not belong together, or are of a kind that is not known.
+    #[error("the certificate and the key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+impl ServerTls {
+    /// Reads a chain of certificates, the relay's own first, and its key, both as PEM.
+    ///
+    /// # Errors
+    /// If they are damaged, or do not belong together.
+    pub fn new(chain: &[u8], key: &[u8]) -> Result<Self, ServerTlsError> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(read(chain, key)?)))))
+    }
+
+    /// Takes others in their place.
+    ///
+    /// # Errors
+    /// The same; then those before stay.
+    pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), ServerTlsError> {
+        let fresh = Arc::new(read(chain, key)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, ServerTlsError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>()?;
+    if chain.is_empty() {
+        return Err(pem::Error::NoItemsFound.into());
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let mut config =
+        builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

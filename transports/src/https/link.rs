@@ -1,0 +1,492 @@
+//! A session with one relay: the task that moves it, and the circuits on it as byte streams.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anypath_wire::{PublicKey, Time};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use thiserror::Error;
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::pipe::{self, Outward};
+use super::posts::{PostError, Posts};
+use super::session::{
+    CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Config, Event, Failure, Learnt, Style, Transmit,
+};
+use super::sockets::{self, Attempts, Socket};
+
+/// A session with a relay, as its circuits see it. Clones share it; it ends with the last of them.
+#[derive(Clone)]
+pub(super) struct Link {
+    asks: mpsc::Sender<Ask>,
+    /// Whether a WebSocket carries the session now.
+    on_socket: Arc<AtomicBool>,
+}
+
+/// A session that has just opened.
+pub(super) struct Opened {
+    pub(super) link: Link,
+    /// The hash that registrations sign.
+    pub(super) hash: [u8; 64],
+    /// Circuits that the relay offers.
+    pub(super) offered: mpsc::Receiver<Offer>,
+}
+
+/// A circuit that the relay offers; it is granted by being taken.
+pub(super) struct Offer {
+    pub(super) target: Bytes,
+    pub(super) stream: DuplexStream,
+}
+
+/// Why there is no session, or no circuit.
+#[derive(Debug, Error)]
+pub(super) enum LinkError {
+    /// The relay's own key proves to be another one, or nobody answers.
+    #[error("the relay did not open a session: {0:?}")]
+    NotOpened(Closed),
+    /// The session is over.
+    #[error("the session with the relay is over")]
+    Over,
+    /// The relay, or the peer, refuses the circuit.
+    #[error("refused for reason {0}")]
+    Refused(u64),
+}
+
+/// What the circuits ask of the task.
+pub(super) enum Ask {
+    /// A circuit to that target.
+    Open { target: Bytes, style: Style, reply: oneshot::Sender<Result<DuplexStream, LinkError>> },
+    /// Takes bytes; the reply comes when there is room for more.
+    Send { circuit: CircuitId, bytes: Bytes, reply: oneshot::Sender<()> },
+    /// Bytes have gone on to the application.
+    Consumed { circuit: CircuitId, bytes: u64 },
+    /// The application says no more.
+    End { circuit: CircuitId },
+    /// The application has let go of it.
+    Reset { circuit: CircuitId },
+}
+
+impl Link {
+    /// Opens a session, with the first connection that `posts` has, or others; by `sockets` it tries WebSockets as well.
+    pub(super) async fn open(
+        posts: Arc<Posts>,
+        relay: PublicKey,
+        token: Vec<u8>,
+        seed: [u8; 32],
+        sockets: bool,
+    ) -> Result<Opened, LinkError> {
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (offers, offered) = mpsc::channel(OFFERS_MAX);
+        let (opened, waiting) = oneshot::channel();
+        let config = ClientConfig { relay, token, seed, session: Config::default(), learnt: Learnt::default() };
+        let task =
+            Task { sockets: Attempts::new(sockets), ..Task::new(posts, config, asks.downgrade(), offers, opened) };
+        let on_socket = Arc::clone(&task.on_socket);
+        tokio::spawn(task.run(asked));
+        let hash = waiting.await.unwrap_or(Err(Closed::Silent)).map_err(LinkError::NotOpened)?;
+        Ok(Opened { link: Self { asks, on_socket }, hash, offered })
+    }
+
+    /// Opens a circuit, and returns it once it is granted.
+    pub(super) async fn circuit(&self, target: Bytes, style: Style) -> Result<DuplexStream, LinkError> {
+        let (reply, replied) = oneshot::channel();
+        self.asks.send(Ask::Open { target, style, reply }).await.map_err(|_| LinkError::Over)?;
+        replied.await.unwrap_or(Err(LinkError::Over))
+    }
+
+    /// Returns what carries the session now.
+    pub(super) fn carried(&self) -> &'static str {
+        if self.on_socket.load(Ordering::Relaxed) { "https/ws" } else { "https/poll" }
+    }
+
+    /// Returns whether the session is not over yet.
+    pub(super) fn is_open(&self) -> bool {
+        !self.asks.is_closed()
+    }
+
+    /// Waits until the session is over.
+    pub(super) async fn over(&self) {
+        self.asks.closed().await;
+    }
+}
+
+/// What comes of requests.
+pub(super) enum Came {
+    Bytes(Bytes),
+    End,
+    Failure(Failure),
+    /// A WebSocket is there, or none.
+    Socket(Option<Box<Socket>>),
+}
+
+struct Circuit {
+    /// Bytes to the application.
+    inward: mpsc::UnboundedSender<Bytes>,
+    /// What the relay has no room for yet, and who waits for it.
+    waiting: Option<(Bytes, oneshot::Sender<()>)>,
+    ending: bool,
+    /// Nothing more goes out, and nothing more comes.
+    over: [bool; 2],
+    /// Who waits for it to be granted, and the application's end of it.
+    asked: Option<(oneshot::Sender<Result<DuplexStream, LinkError>>, DuplexStream)>,
+}
+
+struct Task {
+    posts: Arc<Posts>,
+    client: Client,
+    began: Instant,
+    asks: mpsc::WeakSender<Ask>,
+    offers: mpsc::Sender<Offer>,
+    opened: Option<oneshot::Sender<Result<[u8; 64], Closed>>>,
+    circuits: BTreeMap<CircuitId, Circuit>,
+    requests: BTreeMap<CarrierId, AbortHandle>,
+    /// Ends all requests with the session.
+    running: JoinSet<()>,
+    sockets: Attempts,
+    /// The WebSocket in use, and what is to be written on it.
+    socket: Option<(CarrierId, mpsc::UnboundedSender<Vec<Bytes>>)>,
+    on_socket: Arc<AtomicBool>,
+    came: mpsc::Sender<(CarrierId, Came)>,
+    comes: mpsc::Receiver<(CarrierId, Came)>,
+    over: bool,
+}
+
+impl Task {
+    fn new(
+        posts: Arc<Posts>,
+        config: ClientConfig,
+        asks: mpsc::WeakSender<Ask>,
+        offers: mpsc::Sender<Offer>,
+        opened: oneshot::Sender<Result<[u8; 64], Closed>>,
+    ) -> Self {
+        let (came, comes) = mpsc::channel(ASKS_MAX);
+        Self {
+            posts,
+            client: Client::new(Time::ZERO, config),
+            began: Instant::now(),
+            asks,
+            offers,
+            opened: Some(opened),
+            circuits: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            running: JoinSet::new(),
+            sockets: Attempts::new(false),
+            socket: None,
+            on_socket: Arc::default(),
+            came,
+            comes,
+            over: false,
+        }
+    }
+
+    async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+        self.settle();
+        while !self.over {
+            let due = self.client.poll_deadline().map(|deadline| self.began + deadline.at.since(Time::ZERO));
+            let due = due.into_iter().chain(self.sockets.due.filter(|_| self.client.stream_path().is_some())).min();
+            let timer = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.take(ask),
+                    None => self.leave(),
+                },
+                Some((carrier, came)) = self.comes.recv() => self.note(carrier, came),
+                Some(_) = self.running.join_next() => {}
+                () = timer => {
+                    let now = self.now();
+                    self.client.handle_timeout(now);
+                }
+            }
+            self.settle();
+        }
+        if let Some(opened) = self.opened.take() {
+            opened.send(Err(Closed::Silent)).ok();
+        }
+        // Farewells are given a moment.
+        tokio::time::timeout(FAREWELL_TIME, async { while self.running.join_next().await.is_some() {} }).await.ok();
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.now();
+        self.client.handle_command(now, command);
+    }
+
+    fn leave(&mut self) {
+        self.command(Command::Close { reason: 0 });
+        self.over = true;
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Open { target, style, reply } => {
+                let Some(circuit) = self.client.next_circuit() else {
+                    drop(reply.send(Err(LinkError::Refused(super::target::reason::FULL))));
+                    return;
+                };
+                self.command(Command::Open { circuit, style, target });
+                let stream = self.pipe(circuit);
+                if let Some(it) = self.circuits.get_mut(&circuit) {
+                    it.asked = stream.map(|stream| (reply, stream));
+                }
+            }
+            Ask::Send { circuit, bytes, reply } => {
+                if let Some(it) = self.circuits.get_mut(&circuit) {
+                    it.waiting = Some((bytes, reply));
+                    self.push(circuit);
+                }
+            }
+            Ask::Consumed { circuit, bytes } => self.command(Command::Consumed { circuit, bytes }),
+            Ask::End { circuit } => {
+                if let Some(it) = self.circuits.get_mut(&circuit) {
+                    it.ending = true;
+                    self.push(circuit);
+                }
+            }
+            Ask::Reset { circuit } => {
+                if self.circuits.remove(&circuit).is_some() {
+                    self.command(Command::Reset { circuit, reason: super::target::reason::GONE });
+                }
+            }
+        }
+    }
+
+    /// Makes a circuit's stream; nothing if nobody is left who could ask for anything.
+    fn pipe(&mut self, circuit: CircuitId) -> Option<DuplexStream> {
+        let (inward, bytes) = mpsc::unbounded_channel();
+        let stream = pipe::pipe(Outward { circuit, asks: self.asks.upgrade()? }, bytes);
+        self.circuits.insert(circuit, Circuit { inward, waiting: None, ending: false, over: [false; 2], asked: None });
+        Some(stream)
+    }
+
+    /// Hands on what waits on a circuit, as far as there is room.
+    fn push(&mut self, circuit: CircuitId) {
+        let now = self.now();
+        let Some(it) = self.circuits.get_mut(&circuit) else { return };
+        while let Some((bytes, _)) = &mut it.waiting {
+            let room = self.client.send_room(circuit);
+            if room == 0 {
+                return;
+            }
+            let part = bytes.split_to(room.min(bytes.len()));
+            let all = bytes.is_empty();
+            self.client.handle_command(now, Command::Send { circuit, bytes: part });
+            if all && let Some((_, reply)) = it.waiting.take() {
+                reply.send(()).ok();
+            }
+        }
+        if std::mem::take(&mut it.ending) {
+            it.over[0] = true;
+            self.client.handle_command(now, Command::End { circuit });
+        }
+        if it.over == [true; 2] {
+            self.circuits.remove(&circuit);
+        }
+    }
+
+    fn note(&mut self, carrier: CarrierId, came: Came) {
+        let now = self.now();
+        if !matches!(came, Came::Bytes(_)) {
+            self.requests.remove(&carrier);
+            if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
+                self.socket = None;
+                self.sockets.end();
+            }
+        }
+        match came {
+            Came::Socket(None) => self.sockets.end(),
+            Came::Socket(Some(socket)) => self.use_socket(*socket),
+            Came::Bytes(bytes) => self.client.handle_bytes(now, carrier, &bytes),
+            Came::End => self.client.handle_end(now, carrier),
+            Came::Failure(failure) => self.client.handle_failure(now, carrier, failure),
+        }
+    }
+
+    /// Does everything that the session wants done, and tells the circuits what it tells.
+    fn settle(&mut self) {
+        self.try_socket();
+        self.on_socket.store(self.client.is_on_stream(), Ordering::Relaxed);
+        while let Some(event) = self.client.poll_event() {
+            self.tell(event);
+        }
+        while let Some(transmit) = self.client.poll_transmit() {
+            match transmit {
+                Transmit::Post { carrier, route, body } => {
+                    let request = request(Arc::clone(&self.posts), carrier, route.path(), body, self.came.clone());
+                    self.requests.insert(carrier, self.running.spawn(request));
+                }
+                Transmit::Drop { carrier } => {
+                    if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
+                        self.socket = None;
+                        self.sockets.end();
+                    }
+                    if let Some(request) = self.requests.remove(&carrier) {
+                        request.abort();
+                    }
+                }
+                Transmit::Write { carrier, bytes, .. } => {
+                    // It may have ended since; then the session hears of that next.
+                    if let Some((_, writes)) = self.socket.as_ref().filter(|(used, _)| *used == carrier) {
+                        drop(writes.send(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries a WebSocket if it is time.
+    fn try_socket(&mut self) {
+        let Some(path) = self.client.stream_path() else { return };
+        if self.sockets.due.is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        self.sockets.begin();
+        let (posts, came) = (Arc::clone(&self.posts), self.came.clone());
+        self.running.spawn(async move {
+            let socket = posts.socket(&path).await;
+            let socket = socket.inspect_err(|error| tracing::debug!(%error, "long-poll it stays")).ok().map(Box::new);
+            drop(came.send((NO_CARRIER, Came::Socket(socket))).await);
+        });
+    }
+
+    fn use_socket(&mut self, socket: Socket) {
+        let now = self.now();
+        let (writes, written) = mpsc::unbounded_channel();
+        let Some(carrier) = self.client.handle_stream(now) else { return };
+        self.socket = Some((carrier, writes));
+        let came = self.came.clone();
+        let run = async move {
+            sockets::run(socket, written, carrier, &came).await;
+            drop(came.send((carrier, Came::Failure(Failure::Broken))).await);
+        };
+        self.requests.insert(carrier, self.running.spawn(run));
+    }
+
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Opened { hash, .. } => {
+                if let Some(opened) = self.opened.take() {
+                    opened.send(Ok(hash)).ok();
+                }
+            }
+            Event::Offered { circuit, target, .. } => {
+                let offer = self.pipe(circuit).map(|stream| Offer { target, stream });
+                let taken = offer.is_some_and(|offer| self.offers.try_send(offer).is_ok());
+                if taken {
+                    self.command(Command::Accept { circuit });
+                } else {
+                    self.circuits.remove(&circuit);
+                    self.command(Command::Reset { circuit, reason: super::target::reason::FULL });
+                }
+            }
+            Event::Accepted { circuit } => {
+                let asked = self.circuits.get_mut(&circuit).and_then(|it| it.asked.take());
+                if let Some((reply, stream)) = asked {
+                    drop(reply.send(Ok(stream)));
+                }
+            }
+            Event::Data { circuit, bytes } => {
+                if let Some(it) = self.circuits.get(&circuit) {
+                    // Bounded by the circuit's credit, which grows only as the other end takes.
+                    drop(it.inward.send(bytes));
+                }
+            }
+            Event::Writable { circuit } => self.push(circuit),
+            Event::Ended { circuit } => {
+                if let Some(it) = self.circuits.get_mut(&circuit) {
+                    it.over[1] = true;
+                    drop(it.inward.send(Bytes::new()));
+                }
+                self.push(circuit);
+            }
+            Event::Reset { circuit, reason } => {
+                let gone = self.circuits.remove(&circuit);
+                if let Some((reply, _)) = gone.and_then(|it| it.asked) {
+                    drop(reply.send(Err(LinkError::Refused(reason))));
+                }
+            }
+            Event::Foreign { excerpt } => {
+                tracing::debug!(page = %String::from_utf8_lossy(&excerpt), "something answered in the relay's place");
+            }
+            Event::GoAway { after_ms } => tracing::info!(after_ms, "the relay restarts"),
+            Event::Closed(why) => {
+                tracing::debug!(?why, "the session with the relay is over");
+                if let Some(opened) = self.opened.take() {
+                    opened.send(Err(why)).ok();
+                }
+                self.over = true;
+            }
+        }
+    }
+}
+
+/// Makes one request, and tells what comes of it.
+async fn request(
+    posts: Arc<Posts>,
+    carrier: CarrierId,
+    path: String,
+    body: Vec<Bytes>,
+    came: mpsc::Sender<(CarrierId, Came)>,
+) {
+    let body = if let [one] = &body[..] {
+        one.clone()
+    } else {
+        body.iter()
+            .fold(BytesMut::new(), |mut all, part| {
+                all.extend_from_slice(part);
+                all
+            })
+            .freeze()
+    };
+    let outcome = exchange(&posts, carrier, &path, body, &came).await;
+    let last = outcome.unwrap_or_else(|error| {
+        tracing::debug!(%error, "a request failed");
+        Came::Failure(Failure::Broken)
+    });
+    // If nobody hears it, the session is over.
+    drop(came.send((carrier, last)).await);
+}
+
+async fn exchange(
+    posts: &Posts,
+    carrier: CarrierId,
+    path: &str,
+    body: Bytes,
+    came: &mpsc::Sender<(CarrierId, Came)>,
+) -> Result<Came, PostError> {
+    let mut answered = posts.post(path, body).await?;
+    let status = answered.response.status();
+    if status != hyper::StatusCode::OK {
+        return Ok(Came::Failure(Failure::Status(status.as_u16())));
+    }
+    while let Some(frame) = answered.response.body_mut().frame().await {
+        if let Ok(bytes) = frame?.into_data() {
+            drop(came.send((carrier, Came::Bytes(bytes))).await);
+        }
+    }
+    posts.keep(answered);
+    Ok(Came::End)
+}
+
+/// Stands where no carrier is meant; the session never counts so far.
+const NO_CARRIER: CarrierId = CarrierId(u64::MAX);
+/// How many messages may wait for the task; beyond, circuits and requests wait.
+const ASKS_MAX: usize = 256;
+/// How many offered circuits may wait to be taken.
+const OFFERS_MAX: usize = 16;
+/// How long requests that say farewell are given.
+const FAREWELL_TIME: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,0 +1,120 @@
+//! Requests to one relay: connections that are used again, one request at a time on each.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+
+use super::descriptor::{DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor};
+use super::dialer::{Dialer, ReachError, place};
+use super::proxy::AGENT;
+use super::sockets::{self, Socket, SocketError};
+
+/// Why a request came to nothing.
+#[derive(Debug, Error)]
+pub(super) enum PostError {
+    /// The relay is not reached.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// The connection broke.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The request cannot be made.
+    #[error(transparent)]
+    Request(#[from] hyper::http::Error),
+}
+
+/// The way to one relay.
+pub(super) struct Posts {
+    dialer: Arc<Dialer>,
+    host: String,
+    port: u16,
+    /// Connections on which nothing is under way.
+    idle: Mutex<Vec<Sender>>,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// An answer, and the connection that it comes on.
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    sender: Sender,
+}
+
+impl Posts {
+    pub(super) fn new(dialer: Arc<Dialer>, host: &str, port: u16) -> Self {
+        Self { dialer, host: host.to_owned(), port, idle: Mutex::default() }
+    }
+
+    /// Makes a POST request, and returns the head of its answer.
+    pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<Answered, PostError> {
+        self.request(Method::POST, path, body).await
+    }
+
+    /// Asks the relay what it says about itself; nothing if what is there is no relay.
+    pub(super) async fn descriptor(&self) -> Result<Option<Descriptor>, PostError> {
+        let mut answered = self.request(Method::GET, DESCRIPTOR_PATH, Bytes::new()).await?;
+        let body = Limited::new(answered.response.body_mut(), DESCRIPTOR_BYTES_MAX).collect().await;
+        let descriptor = body.ok().and_then(|body| Descriptor::decode(&body.to_bytes()));
+        self.keep(answered);
+        Ok(descriptor)
+    }
+
+    /// Opens a WebSocket to that path, on a connection of its own.
+    pub(super) async fn socket(&self, path: &str) -> Result<Socket, SocketError> {
+        sockets::open(&self.dialer, &self.host, self.port, path).await
+    }
+
+    /// Keeps a connection, on which the answer has come whole, for the next request.
+    pub(super) fn keep(&self, answered: Answered) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX && !answered.sender.is_closed() {
+            idle.push(answered.sender);
+        }
+    }
+
+    async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Answered, PostError> {
+        let mut sender = match self.take().await {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        let host =
+            if self.port == 443 { place(&self.host, 443).replace(":443", "") } else { place(&self.host, self.port) };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, host)
+            .header(USER_AGENT, AGENT)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(Full::new(body))?;
+        let response = sender.send_request(request).await?;
+        Ok(Answered { response, sender })
+    }
+
+    /// Returns a connection that was used before and is still open.
+    async fn take(&self) -> Option<Sender> {
+        loop {
+            let mut sender = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Sender, PostError> {
+        let dialled = self.dialer.dial(&self.host, self.port).await?;
+        let (sender, connection) = Builder::new().handshake(TokioIo::new(dialled.line)).await?;
+        // It ends with the sender.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+}
+
+/// How many idle connections are kept: as many as are ever in use.
+const IDLE_MAX: usize = 6;
