@@ -69,16 +69,17 @@ impl<K: Ord + Copy, V> Generations<K, V> {
     pub(crate) fn turn(&mut self, now: Time) {
         let passed = now.since(self.turned);
         if passed >= self.span * 2 {
+            self.fresh.clear();
             self.age(now);
-        }
-        if passed >= self.span {
-            self.age(now);
+        } else if passed >= self.span {
+            // The turn was due before: what is forgotten when does not depend on who looks.
+            self.age(self.turned + self.span);
         }
     }
 
-    fn age(&mut self, now: Time) {
+    fn age(&mut self, at: Time) {
         self.stale = std::mem::take(&mut self.fresh);
-        self.turned = now;
+        self.turned = at;
     }
 }
 
