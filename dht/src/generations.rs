@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anypath_wire::Time;
 
-/// Entries that live between one and two turns. A turn comes when a span of time is over, or when the fresh generation is full;
+/// Entries that live between one and two turns. A turn comes when its time is up, or when the fresh generation is full;
 /// so at most twice `entries_max` are held. Source: npm xache 1.3 and record-cache 1.2.
 #[derive(Debug)]
 pub(crate) struct Generations<K, V> {
@@ -14,15 +14,14 @@ pub(crate) struct Generations<K, V> {
     stale: BTreeMap<K, V>,
     entries_max: usize,
     span: Duration,
-    /// Spans of time that were over at the last turn.
-    turned: u64,
+    turned: Time,
 }
 
 impl<K: Ord + Copy, V> Generations<K, V> {
     /// Makes an empty cache whose entries live for about `age`: two thirds of it, up to four thirds.
     pub(crate) fn new(entries_max: usize, age: Duration) -> Self {
         let (fresh, stale) = (BTreeMap::new(), BTreeMap::new());
-        Self { fresh, stale, entries_max, span: age * 2 / 3, turned: 0 }
+        Self { fresh, stale, entries_max, span: age * 2 / 3, turned: Time::ZERO }
     }
 
     /// Writes an entry, over an older one.
@@ -31,7 +30,7 @@ impl<K: Ord + Copy, V> Generations<K, V> {
         self.stale.remove(&key);
         self.fresh.insert(key, value);
         if self.fresh.len() >= self.entries_max {
-            self.age();
+            self.age(now);
         }
     }
 
@@ -68,15 +67,19 @@ impl<K: Ord + Copy, V> Generations<K, V> {
 
     /// Forgets what is too old.
     pub(crate) fn turn(&mut self, now: Time) {
-        let over = now.as_micros() / self.span.as_micros() as u64;
-        for _ in self.turned..over.min(self.turned.saturating_add(2)) {
-            self.age();
+        let passed = now.since(self.turned);
+        if passed >= self.span * 2 {
+            self.fresh.clear();
+            self.age(now);
+        } else if passed >= self.span {
+            // The turn was due before: what is forgotten when does not depend on who looks.
+            self.age(self.turned + self.span);
         }
-        self.turned = self.turned.max(over);
     }
 
-    fn age(&mut self) {
+    fn age(&mut self, at: Time) {
         self.stale = std::mem::take(&mut self.fresh);
+        self.turned = at;
     }
 }
 
