@@ -1,5 +1,5 @@
 //! A storing node of Hyperswarm's DHT among strangers: what it stores, what it refuses, and what it does not answer.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
