@@ -179,7 +179,13 @@ impl Stage {
         // It may have ended by itself.
         drop(run.signal("KILL"));
         let ended = run.finish()?;
-        ensure!(ended.code.is_none_or(|code| code == 0), "it failed before it was killed: {}", ended.stderr);
+        let told: Vec<_> = ended.events.iter().filter(|event| event["event"] != "progress").collect();
+        ensure!(
+            ended.code.is_none_or(|code| code == 0),
+            "kill {round}: it failed before it was killed: {:?} {told:?} {}",
+            ended.code,
+            ended.stderr
+        );
         let blocks = match witness {
             None => Vec::new(),
             Some(mut witness) => {

@@ -1,5 +1,6 @@
 //! What can be read of a drive at once, and what must be fetched first: looks at the replicator, waits for nothing.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anypath_replicate::bee::Need;
@@ -32,6 +33,13 @@ impl State {
     }
 }
 
+/// The two cores of a drive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cores {
+    pub(super) db: CoreId,
+    pub(super) blobs: CoreId,
+}
+
 /// A part of a file's contents.
 pub(super) enum Filled {
     /// Blocks in order.
@@ -48,10 +56,10 @@ pub(super) enum Filled {
 pub(super) fn fill(
     reader: &mut BlobReader,
     replicator: &Replicator,
-    blobs: CoreId,
+    cores: Cores,
     key: Option<&EncryptionKey>,
 ) -> Result<Filled, BlobError> {
-    let core = replicator.core(blobs).plaintext(key);
+    let core = replicator.core(cores.blobs).plaintext(key);
     let (mut blocks, mut bytes) = (Vec::new(), 0);
     while bytes < AHEAD_BYTES {
         match reader.next(&core)? {
@@ -60,7 +68,7 @@ pub(super) fn fill(
                 blocks.push(block);
             }
             Need::Ready(None) => return Ok(Filled::Rest(blocks)),
-            Need::Missing(missing) if blocks.is_empty() => return Ok(lacking(missing, replicator, blobs)),
+            Need::Missing(missing) if blocks.is_empty() => return Ok(lacking(missing, replicator, cores)),
             Need::Missing(_) => break,
         }
     }
@@ -71,13 +79,13 @@ pub(super) fn fill(
 pub(super) fn read_ahead(
     wanted: &[BlobId],
     replicator: &Replicator,
-    blobs: CoreId,
+    cores: Cores,
     key: Option<&EncryptionKey>,
 ) -> Vec<Vec<Bytes>> {
     let mut left = AHEAD_BYTES as u64;
     let contents = wanted.iter().map_while(|blob| {
         left = left.checked_sub(blob.byte_length).filter(|_| !blob.block_map)?;
-        match fill(&mut BlobReader::new(*blob), replicator, blobs, key) {
+        match fill(&mut BlobReader::new(*blob), replicator, cores, key) {
             Ok(Filled::Rest(blocks)) => Some(blocks),
             _ => None,
         }
@@ -86,29 +94,34 @@ pub(super) fn read_ahead(
 }
 
 /// Blocks beyond a length that every peer agrees on will never come.
-fn lacking(missing: Vec<u64>, replicator: &Replicator, blobs: CoreId) -> Filled {
-    let core = replicator.core(blobs);
+fn lacking(missing: Vec<u64>, replicator: &Replicator, cores: Cores) -> Filled {
+    let core = replicator.core(cores.blobs);
     let beyond = missing.first().is_some_and(|first| *first >= core.length());
-    if beyond && (core.writable() || nobody_has_more(replicator, blobs)) {
+    if beyond && (core.writable() || nobody_has_more(replicator, cores)) {
         Filled::Never
     } else {
         Filled::Missing(missing)
     }
 }
 
-/// Returns whether there are peers that share a core, and none of them says that it is longer than what is known here.
-fn nobody_has_more(replicator: &Replicator, core: CoreId) -> bool {
-    let length = replicator.core(core).length();
-    let mut synced = replicator.remotes(core).filter(|remote| remote.synced).peekable();
-    synced.peek().is_some() && synced.all(|remote| remote.length <= length)
+/// Returns whether there are peers that share the contents, and none of them says that they are longer than what is known
+/// here; whoever has entries is heard first, for an empty peer that came before it knows nothing.
+fn nobody_has_more(replicator: &Replicator, Cores { db, blobs }: Cores) -> bool {
+    let length = replicator.core(blobs).length();
+    let told: BTreeMap<_, _> =
+        replicator.remotes(blobs).filter(|remote| remote.synced).map(|remote| (remote.peer, remote.length)).collect();
+    let mut sources = replicator.remotes(db).filter(|remote| remote.length > 0 && !remote.paused);
+    !told.is_empty()
+        && told.values().all(|told| *told <= length)
+        && sources.all(|source| told.contains_key(&source.peer))
 }
 
 /// Returns the bytes of all contents of an encrypted drive, and whether they are here as far as peers can tell: without
 /// its entries, nobody else can.
-pub(super) fn held_blindly(replicator: &Replicator, blobs: CoreId) -> (u64, bool) {
-    let core = replicator.core(blobs);
+pub(super) fn held_blindly(replicator: &Replicator, cores: Cores) -> (u64, bool) {
+    let core = replicator.core(cores.blobs);
     let padding = core.length().saturating_mul(Encryption::PADDING_BYTES as u64);
-    let whole = core.contiguous_length() == core.length() && nobody_has_more(replicator, blobs);
+    let whole = core.contiguous_length() == core.length() && nobody_has_more(replicator, cores);
     (core.byte_length().saturating_sub(padding), whole)
 }
 

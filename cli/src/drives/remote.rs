@@ -14,7 +14,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::ahead::Ahead;
-use super::reading::{Filled, State, check_some, fill, held, held_blindly, held_of_all, read_ahead, take};
+use super::reading::{Cores, Filled, State, check_some, fill, held, held_blindly, held_of_all, read_ahead, take};
 use super::refusal::{decrypting, encrypted, no_drive, not_kept_blindly};
 use super::{Reach, Waiter};
 use crate::conflict::Frozen;
@@ -197,8 +197,8 @@ impl RemoteDrive {
     /// If the node has stopped or the drive is damaged.
     pub(crate) fn count(&mut self) -> Result<Counted> {
         if self.sealed {
-            let blobs = self.contents()?;
-            let (bytes, whole) = self.waiter.read(move |replicator| held_blindly(replicator, blobs))?;
+            let cores = Cores { db: self.db, blobs: self.contents()? };
+            let (bytes, whole) = self.waiter.read(move |replicator| held_blindly(replicator, cores))?;
             return Ok(Counted { files: None, bytes, whole });
         }
         let (blobs, mut last, mut end) = (self.contents()?, None::<String>, 0);
@@ -385,14 +385,14 @@ impl DriveSource for RemoteDrive {
         if let Some(blocks) = self.ahead.take(blob) {
             return Ok(if hand_on(&blocks) { Read::Whole } else { Read::Stopped });
         }
-        let blobs = self.contents()?;
+        let cores = Cores { db: self.db, blobs: self.contents()? };
         let mut reader = BlobReader::new(*blob);
         loop {
             let (key, wanted) = (self.encryption.clone(), self.ahead.wanted());
             let (back, outcome, ahead) = self.waiter.read(move |replicator| {
-                let outcome = fill(&mut reader, replicator, blobs, key.as_ref());
+                let outcome = fill(&mut reader, replicator, cores, key.as_ref());
                 let last = matches!(outcome, Ok(Filled::Rest(_)));
-                let ahead = if last { read_ahead(&wanted, replicator, blobs, key.as_ref()) } else { Vec::new() };
+                let ahead = if last { read_ahead(&wanted, replicator, cores, key.as_ref()) } else { Vec::new() };
                 (reader, outcome, ahead)
             })?;
             reader = back;
@@ -401,7 +401,7 @@ impl DriveSource for RemoteDrive {
                 Ok(Filled::Blocks(blocks)) if hand_on(&blocks) => {}
                 Ok(Filled::Rest(blocks)) if hand_on(&blocks) => return Ok(Read::Whole),
                 Ok(Filled::Blocks(_) | Filled::Rest(_)) => return Ok(Read::Stopped),
-                Ok(Filled::Missing(blocks)) => self.fetch(blobs, blocks)?,
+                Ok(Filled::Missing(blocks)) => self.fetch(cores.blobs, blocks)?,
                 Ok(Filled::Never) => return Ok(Read::Damaged),
                 Err(BlobError::Blocks(error)) if decrypting(&*error).is_none() => return Err(anyhow!(error)),
                 Err(error) => {
