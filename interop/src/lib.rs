@@ -8,6 +8,7 @@ mod anypath;
 mod cast;
 pub mod content;
 pub mod decoders;
+mod drive_cores;
 pub mod folder;
 mod js_drive;
 mod js_peer;
@@ -21,6 +22,7 @@ pub mod vectors;
 
 pub use anypath::{Anypath, Finished, Share, listening_address};
 pub use cast::{Cast, Kind};
+pub use drive_cores::drive_cores;
 pub use js_drive::DriveInfo;
 pub use js_peer::JsPeer;
 pub use peer::{Blocks, CoreInfo, CoreSpec, Manifest, Peer, Until};

@@ -3,10 +3,13 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list, totals};
-use anypath_interop::{Anypath, JsPeer, Share, listening_address, skip};
+use anypath_interop::{Anypath, CoreSpec, JsPeer, Share, Until, drive_cores, listening_address, rust_peer, skip};
+use anypath_wire::Link;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -80,6 +83,47 @@ fn ways_to_nobody_do_not_hold_up_a_good_one() -> Result<()> {
     Anypath::run(&stage.path("store"), words)?.expect_code(0)?;
     expect_same(&list(&stage.folder())?, &list(&stage.target())?)?;
     share.stop().map(drop)
+}
+
+/// Somebody who has nothing says so first, and whoever has the entries does not share the contents: that they are lost
+/// is not said before somebody else brings them.
+#[test]
+fn an_empty_peer_does_not_make_contents_lost() -> Result<()> {
+    let Some(stage) = stage()? else { return Ok(()) };
+    let share = Share::start(&stage.path("share store"), &stage.folder(), &[])?;
+    let (key, port) = (share.link.parse::<Link>()?.key, share.port);
+    share.stop()?;
+    let cores = drive_cores(&stage.path("share store"), key)?;
+    let share = Share::start_at(&stage.path("share store"), &stage.folder(), port, &[])?;
+    // Plain cores have an address each, so that these are two peers: one with the entries, one with the contents.
+    let mut parts = rust_peer(&stage.path("parts"))?;
+    let mut empty = rust_peer(&stage.path("empty"))?;
+    for (core, key) in &cores {
+        parts.open(core, &CoreSpec::keyed(key).plain())?;
+        parts.follow(core)?;
+        parts.dial(share.port, Some(core))?;
+        let length = parts.wait(core, Until::length(1))?.length;
+        parts.wait(core, Until::contiguous(length))?;
+        empty.open(core, &CoreSpec::keyed(key))?;
+    }
+    parts.disconnect()?;
+    share.stop()?;
+
+    let target = stage.target();
+    let nobody = format!("tcp://127.0.0.1:{}", empty.listen(None)?);
+    let words = ["clone", &key.to_string(), text(&target)?, "--via", &nobody, "--listen", "tcp://127.0.0.1:0"];
+    let mut clone = Anypath::start(&stage.path("store"), words)?;
+    let clone_port = listening_address(&mut clone, 0)?.port;
+    clone.wait_for("connected")?;
+    parts.dial(clone_port, Some("db"))?;
+    clone.wait_until("progress", |event| event["bytes"] == 0)?;
+    // Nothing is to happen in this time: it could say that everything is lost.
+    sleep(Duration::from_millis(500));
+    parts.dial(clone_port, Some("blobs"))?;
+    clone.finish()?.expect_code(0)?;
+    expect_same(&list(&stage.folder())?, &list(&target)?)?;
+    parts.close()?;
+    empty.close()
 }
 
 /// The owner takes back the last entries and writes others in their place: a live clone follows, and so does the next

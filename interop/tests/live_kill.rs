@@ -6,17 +6,13 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list};
-use anypath_interop::{Anypath, CoreSpec, Finished, Peer, Share, Until, listening_address, rust_peer};
-use anypath_replicate::corestore::blobs_manifest;
-use anypath_replicate::replicator::Replicator;
-use anypath_replicate::store::{Config, DiskStore};
-use anypath_wire::{Link, PublicKey};
+use anypath_interop::{Anypath, CoreSpec, Finished, Peer, Share, Until, drive_cores, listening_address, rust_peer};
+use anypath_wire::Link;
 use tempfile::TempDir;
 
 #[test]
@@ -31,7 +27,7 @@ fn a_clone_may_be_killed_at_any_instant() -> Result<()> {
     };
     let began = Instant::now();
     clone(&stage.path("whole"), &stage.path("whole target"))?.finish()?.expect_code(0)?;
-    let (drive, took) = (Drive::of(&stage.path("whole"), key)?, began.elapsed());
+    let (drive, took) = (drive_cores(&stage.path("whole"), key)?, began.elapsed());
 
     let mut tally = Tally::default();
     for round in 0..kills() {
@@ -71,7 +67,7 @@ fn an_import_may_be_killed_at_any_instant() -> Result<()> {
         let first = Share::start(&store, &shared, &[])?;
         let key = first.link.parse::<Link>()?.key;
         first.stop()?;
-        let drive = Drive::of(&store, key)?;
+        let drive = drive_cores(&store, key)?;
         fs::rename(stage.path("folder"), &part)?;
         let took = match took {
             Some(took) => took,
@@ -205,19 +201,7 @@ fn told_bytes(run: &Finished) -> u64 {
 }
 
 /// The keys of a drive's cores, in hexadecimal.
-struct Drive([(&'static str, String); 2]);
-
-impl Drive {
-    /// Reads them in a store that nobody has open.
-    fn of(store: &Path, key: PublicKey) -> Result<Self> {
-        let mut replicator = Replicator::new(Arc::new(DiskStore::open(store.join("cores"), Config::default())?));
-        let db = replicator.open(&key)?;
-        let manifest = replicator.core(db).manifest().context("the store does not know the drive's manifest")?;
-        let blobs = blobs_manifest(&key, manifest).key();
-        let hex = anypath_interop::content::hex;
-        Ok(Self([("db", hex(&key.0)), ("blobs", hex(&blobs.0))]))
-    }
-}
+type Drive = [(&'static str, String); 2];
 
 /// A peer that takes all it is told of.
 struct Witness(Box<dyn Peer>);
@@ -225,7 +209,7 @@ struct Witness(Box<dyn Peer>);
 impl Witness {
     fn start(folder: &Path, drive: &Drive, port: u16) -> Result<Self> {
         let mut peer = rust_peer(folder)?;
-        for (core, key) in &drive.0 {
+        for (core, key) in drive {
             peer.open(core, &CoreSpec::keyed(key))?;
             peer.follow(core)?;
         }

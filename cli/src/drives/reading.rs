@@ -1,8 +1,8 @@
 //! What can be read of a drive at once, and what must be fetched first: looks at the replicator, waits for nothing.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
+use anypath_replicate::Plaintext;
 use anypath_replicate::bee::Need;
 use anypath_replicate::core::{Encryption, leaf};
 use anypath_replicate::drive::{self, BlobError, BlobId, BlobReader, DriveError, Files};
@@ -48,18 +48,22 @@ pub(super) enum Filled {
     Rest(Vec<Bytes>),
     /// Blocks to fetch, of which the first is not held.
     Missing(Vec<u64>),
+    /// Blocks that are here, and committed with what is staged now.
+    Staged,
     /// Blocks that no peer has or will have.
     Never,
 }
 
-/// Reads up to [`AHEAD_BYTES`] that are held.
+/// Reads up to [`AHEAD_BYTES`] that are committed: what is read is told as done.
 pub(super) fn fill(
     reader: &mut BlobReader,
     replicator: &Replicator,
     cores: Cores,
     key: Option<&EncryptionKey>,
 ) -> Result<Filled, BlobError> {
-    let core = replicator.core(cores.blobs).plaintext(key);
+    let core = replicator.core(cores.blobs);
+    let encryption = key.map(|key| core.encryption(key));
+    let core = Plaintext::over(replicator.committed(cores.blobs), encryption, core.fork());
     let (mut blocks, mut bytes) = (Vec::new(), 0);
     while bytes < AHEAD_BYTES {
         match reader.next(&core)? {
@@ -96,9 +100,11 @@ pub(super) fn read_ahead(
 /// Blocks beyond a length that every peer agrees on will never come.
 fn lacking(missing: Vec<u64>, replicator: &Replicator, cores: Cores) -> Filled {
     let core = replicator.core(cores.blobs);
-    let beyond = missing.first().is_some_and(|first| *first >= core.length());
-    if beyond && (core.writable() || nobody_has_more(replicator, cores)) {
+    let first = missing.first().copied().unwrap_or_default();
+    if first >= core.length() && (core.writable() || nobody_has_more(replicator, cores)) {
         Filled::Never
+    } else if core.has(first) {
+        Filled::Staged
     } else {
         Filled::Missing(missing)
     }
@@ -177,24 +183,13 @@ pub(super) fn check_some(replicator: &Replicator, core: CoreId, at: u64) -> Resu
 /// Returns about how many bytes of a blob are here.
 pub(super) fn held(replicator: &Replicator, blobs: CoreId, blob: &BlobId) -> u64 {
     let blocks = blob.blocks();
-    share(blob.byte_length, held_blocks(replicator, blobs, blocks.clone()), blocks.end - blocks.start)
+    share(blob.byte_length, replicator.committed(blobs).count(blocks.clone()), blocks.end - blocks.start)
 }
 
 /// Returns about how many bytes of a core are here, and how many it has.
 pub(super) fn held_of_all(replicator: &Replicator, core: CoreId) -> (u64, u64) {
     let (length, bytes) = (replicator.core(core).length(), replicator.core(core).byte_length());
-    (share(bytes, held_blocks(replicator, core, 0..length), length), bytes)
-}
-
-/// Counts the held blocks of a range run by run, so that a range that a stranger claims costs what is held of it.
-fn held_blocks(replicator: &Replicator, core: CoreId, range: Range<u64>) -> u64 {
-    let bitfield = replicator.core(core).bitfield();
-    let (mut at, mut held) = (range.start, 0);
-    while let Some(start) = bitfield.next_set(at).filter(|start| *start < range.end) {
-        at = bitfield.next_unset(start).min(range.end);
-        held += at - start;
-    }
-    held
+    (share(bytes, replicator.committed(core).count(0..length), length), bytes)
 }
 
 fn share(bytes: u64, part: u64, whole: u64) -> u64 {

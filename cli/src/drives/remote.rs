@@ -198,7 +198,7 @@ impl RemoteDrive {
     pub(crate) fn count(&mut self) -> Result<Counted> {
         if self.sealed {
             let cores = Cores { db: self.db, blobs: self.contents()? };
-            let (bytes, whole) = self.waiter.read(move |replicator| held_blindly(replicator, cores))?;
+            let (bytes, whole) = self.waiter.call(move |replicator| held_blindly(replicator, cores))?;
             return Ok(Counted { files: None, bytes, whole });
         }
         let (blobs, mut last, mut end) = (self.contents()?, None::<String>, 0);
@@ -219,7 +219,7 @@ impl RemoteDrive {
                 last = Some(entry.name);
             }
         }
-        let held = self.waiter.read(move |replicator| replicator.core(blobs).contiguous_length())?;
+        let held = self.waiter.call(move |replicator| replicator.core(blobs).contiguous_length())?;
         Ok(Counted { files: Some(files), bytes, whole: held >= end })
     }
 
@@ -401,6 +401,7 @@ impl DriveSource for RemoteDrive {
                 Ok(Filled::Blocks(blocks)) if hand_on(&blocks) => {}
                 Ok(Filled::Rest(blocks)) if hand_on(&blocks) => return Ok(Read::Whole),
                 Ok(Filled::Blocks(_) | Filled::Rest(_)) => return Ok(Read::Stopped),
+                Ok(Filled::Staged) => self.waiter.call(|_| ())?,
                 Ok(Filled::Missing(blocks)) => self.fetch(cores.blobs, blocks)?,
                 Ok(Filled::Never) => return Ok(Read::Damaged),
                 Err(BlobError::Blocks(error)) if decrypting(&*error).is_none() => return Err(anyhow!(error)),

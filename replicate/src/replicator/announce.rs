@@ -1,5 +1,6 @@
 //! Telling: what a commit has made true, and nothing before.
 
+use std::iter;
 use std::ops::Range;
 
 use super::PeerId;
@@ -115,13 +116,18 @@ impl Exchange {
     pub(super) fn committed_words(&self, start: u64, end: u64) -> Vec<u32> {
         let bitfield = self.core.bitfield();
         let mut words: Vec<u32> = (start / 32..end.div_ceil(32)).map(|number| bitfield.word(number)).collect();
-        let handed = self.handed.as_ref().map(|handed| &handed.changes);
-        for run in [Some(&self.staged), handed].into_iter().flatten().flat_map(|changes| changes.gained.iter()) {
+        for run in self.uncommitted().flat_map(Ranges::iter) {
             for index in run.start.max(start)..run.end.min(end) {
                 words[((index - start) / 32) as usize] &= !(1 << (index % 32));
             }
         }
         words
+    }
+
+    /// Returns the blocks gained that are not in the store yet.
+    pub(super) fn uncommitted(&self) -> impl Iterator<Item = &Ranges> {
+        let handed = self.handed.as_ref().map(|handed| &handed.changes);
+        iter::once(&self.staged).chain(handed).map(|changes| &changes.gained)
     }
 
     fn tell_dropped(&mut self, run: &Range<u64>) {

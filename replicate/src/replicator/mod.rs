@@ -21,6 +21,7 @@ mod answers;
 mod channels;
 mod check;
 mod commit;
+mod committed;
 mod conflict;
 mod connection;
 mod event;
@@ -55,6 +56,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use self::channels::{Channels, OpenChannelError, SpeakError};
+pub use self::committed::Committed;
 pub use self::conflict::Conflict;
 use self::connection::Connection;
 pub use self::event::Event;
@@ -175,6 +177,11 @@ impl Replicator {
     /// Returns an open core; what it holds includes what is staged.
     pub fn core(&self, id: CoreId) -> &Core {
         &self.exchanges[id.0 as usize].core
+    }
+
+    /// Returns the blocks of an open core that are in the store.
+    pub fn committed(&self, id: CoreId) -> Committed<'_> {
+        Committed::new(&self.exchanges[id.0 as usize])
     }
 
     /// Appends blocks to a writable core; staged until the next commit. Returns the new length.
