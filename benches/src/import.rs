@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use anypath_wire::Hasher;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A folder to be shared.
 #[derive(Debug, Clone, Copy)]
@@ -146,8 +147,12 @@ pub fn share(program: &Path, folder: &Path, store: &Path) -> Result<Duration> {
 struct Running(Child);
 
 impl Drop for Running {
+    /// Interrupts it as a person would: killed, it would have its store checked at the next start.
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let id = Pid::from_child(&self.0);
+        if kill_process(id, Signal::INT).is_err() {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }

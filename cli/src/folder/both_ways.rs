@@ -117,6 +117,32 @@ fn what_did_not_change_is_neither_read_nor_put_again() {
 }
 
 #[test]
+fn a_folder_without_a_change_takes_no_look_at_the_drive() {
+    let (place, mut drive) = (Place::new(), MemoryDrive::default());
+    ["a/b", "a/c", "d"].iter().for_each(|name| place.write(name, name));
+    std::thread::sleep(Duration::from_millis(150));
+    place.import(&mut drive).unwrap();
+    let mut looks = |change: &dyn Fn()| {
+        change();
+        drive.listed = 0;
+        let imported = place.import(&mut drive).unwrap();
+        assert_eq!(imported.files, drive.entries.len() as u64);
+        (drive.listed > 0, imported.put, imported.deleted)
+    };
+    assert_eq!(looks(&|| ()), (false, 0, 0));
+    assert_eq!(looks(&|| fs::remove_file(place.at("a/c")).unwrap()), (true, 0, 1));
+    assert_eq!(looks(&|| ()), (false, 0, 0));
+    assert_eq!(looks(&|| fs::remove_file(place.at("d")).unwrap()), (true, 0, 1));
+    let executable = fs::Permissions::from_mode(0o755);
+    assert_eq!(looks(&|| fs::set_permissions(place.at("a/b"), executable.clone()).unwrap()), (true, 1, 0));
+    assert_eq!(looks(&|| symlink("b", place.at("a/link")).unwrap()), (true, 1, 0));
+    assert_eq!(looks(&|| ()), (true, 0, 0), "links are not remembered");
+    place.import(&mut drive).unwrap();
+    drive.file("/not from here", b"a/b");
+    assert_eq!(place.import(&mut drive).unwrap().deleted, 1);
+}
+
+#[test]
 fn a_change_that_leaves_size_and_time_alone_is_seen() {
     let (place, mut drive) = (Place::new(), MemoryDrive::default());
     place.write("f", "one");

@@ -47,11 +47,16 @@ pub fn import(
     report: &Report,
     interrupt: &Interrupt,
 ) -> Result<Imported> {
-    let scan = Scan::new(folder, store).with_context(|| format!("cannot list the folder {}", folder.display()))?;
+    let scan = || {
+        let scan = Scan::new(folder, store).with_context(|| format!("cannot list the folder {}", folder.display()))?;
+        anyhow::Ok(ScanAhead::start(scan)?)
+    };
     let mut import = Import { folder, drive, seen, report, interrupt, counted: Imported::default(), uncommitted: 0 };
-    let result = import.compare(ScanAhead::start(scan)?).and_then(|work| import.bring(work));
-    let saved = import.commit();
-    result.and(saved)?;
+    if !import.is_unchanged(scan)? {
+        let result = import.compare(scan()?).and_then(|work| import.bring(work));
+        let saved = import.commit(result.is_ok());
+        result.and(saved)?;
+    }
     report.end_round();
     Ok(import.counted)
 }
@@ -74,6 +79,30 @@ struct Work {
 }
 
 impl Import<'_> {
+    /// Counts the folder if it holds what was seen and nothing else, and the drive too: that takes no look at the drive.
+    fn is_unchanged(&mut self, scan: impl FnOnce() -> Result<ScanAhead>) -> Result<bool> {
+        let Some(all) = self.seen.all(self.drive.version()) else { return Ok(false) };
+        let mut scan = scan()?;
+        let mut counted = Imported::default();
+        for (name, fingerprint) in all {
+            self.interrupt.check()?;
+            let same = |found: &Found| {
+                let is_same = matches!(&found.kind, FoundKind::File { fingerprint: now, .. } if now == fingerprint);
+                found.name == *name && is_same
+            };
+            if !scan.next().as_ref().is_some_and(same) {
+                return Ok(false);
+            }
+            counted.files += 1;
+            counted.bytes += fingerprint.size;
+        }
+        let unchanged = scan.next().is_none();
+        if unchanged {
+            self.counted = counted;
+        }
+        Ok(unchanged)
+    }
+
     /// Walks folder and drive side by side. Links and deletions are done on the way; files to be read are returned.
     fn compare(&mut self, scan: ScanAhead) -> Result<Vec<Work>> {
         let mut entries = Entries::default();
@@ -258,8 +287,11 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<()> {
+    fn commit(&mut self, finished: bool) -> Result<()> {
         self.drive.commit()?;
+        if finished {
+            self.seen.count(self.drive.version(), self.counted.files);
+        }
         self.seen.save(self.drive.version()).context("cannot write the list of seen files into the store")
     }
 }

@@ -15,6 +15,7 @@ pub(super) struct MemoryDrive {
     pub(super) blobs: BytesMut,
     pub(super) version: Version,
     pub(super) reads: usize,
+    pub(super) listed: usize,
     pub(super) appended: u64,
     pub(super) wanted: usize,
     /// How many more reads succeed before the drive fails as a whole.
@@ -53,6 +54,7 @@ impl DriveSource for MemoryDrive {
     }
 
     fn entries(&mut self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+        self.listed += 1;
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let entries = self.entries.range::<str, _>((after, Bound::Unbounded));
         Ok(entries.take(limit.min(3)).map(|(_, entry)| entry.clone()).collect())

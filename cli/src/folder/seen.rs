@@ -22,6 +22,8 @@ pub struct Seen {
     folder: String,
     drive: String,
     files: BTreeMap<String, Fingerprint>,
+    /// The version of the drive that has these files and nothing else.
+    whole: Option<Version>,
     /// Whether the file on disk says something else.
     changed: bool,
 }
@@ -33,6 +35,9 @@ struct Header {
     drive: String,
     length: u64,
     fork: u64,
+    /// Whether this version has the files named here and nothing else.
+    #[serde(default)]
+    whole: bool,
 }
 
 impl Seen {
@@ -44,11 +49,12 @@ impl Seen {
             folder: folder.to_string_lossy().into_owned(),
             drive: drive.to_string(),
             files: BTreeMap::new(),
+            whole: None,
             changed: false,
         };
         let read = seen.read(version);
         seen.changed = read.is_none();
-        seen.files = read.unwrap_or_default();
+        (seen.files, seen.whole) = read.unwrap_or_default();
         seen
     }
 
@@ -68,7 +74,8 @@ impl Seen {
             return Ok(());
         }
         let Version { length, fork } = version;
-        let header = Header { format: FORMAT, folder: self.folder.clone(), drive: self.drive.clone(), length, fork };
+        let (folder, drive, whole) = (self.folder.clone(), self.drive.clone(), self.whole == Some(version));
+        let header = Header { format: FORMAT, folder, drive, length, fork, whole };
         lasting::replace(&self.path, |out| {
             line(out, &header)?;
             self.files.iter().try_for_each(|seen| line(out, &seen))
@@ -78,6 +85,18 @@ impl Seen {
     /// Returns whether the file was brought over in just this state.
     pub(super) fn holds(&self, name: &str, fingerprint: &Fingerprint) -> bool {
         self.files.get(name) == Some(fingerprint)
+    }
+
+    /// Returns every file of the drive in the order of names, if this version of it has nothing else.
+    pub(super) fn all(&self, version: Version) -> Option<impl Iterator<Item = (&String, &Fingerprint)>> {
+        (self.whole == Some(version)).then(|| self.files.iter())
+    }
+
+    /// Remembers how many entries this version of the drive has.
+    pub(super) fn count(&mut self, version: Version, entries: u64) {
+        let whole = Some(version).filter(|_| entries == self.files.len() as u64);
+        self.changed |= self.whole != whole;
+        self.whole = whole;
     }
 
     /// Remembers that the drive holds the file in this state.
@@ -94,7 +113,7 @@ impl Seen {
         self.changed |= self.files.remove(name).is_some();
     }
 
-    fn read(&self, version: Version) -> Option<BTreeMap<String, Fingerprint>> {
+    fn read(&self, version: Version) -> Option<(BTreeMap<String, Fingerprint>, Option<Version>)> {
         let content = fs::read(&self.path).ok()?;
         let mut lines = content.strip_suffix(b"\n")?.split(|byte| *byte == b'\n');
         let header: Header = serde_json::from_slice(lines.next()?).ok()?;
@@ -102,7 +121,9 @@ impl Seen {
         if !ours || header.fork != version.fork || header.length > version.length {
             return None;
         }
-        lines.map(|line| serde_json::from_slice(line).ok()).collect()
+        let files = lines.map(|line| serde_json::from_slice(line).ok()).collect::<Option<_>>()?;
+        let then = Version { length: header.length, fork: header.fork };
+        Some((files, header.whole.then_some(then)))
     }
 }
 
