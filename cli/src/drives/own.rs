@@ -231,7 +231,7 @@ impl AppendBlocks for Tail {
 }
 
 /// Contents collected before they are handed to the node, in bytes.
-const PENDING_BYTES: usize = 4 << 20;
+const PENDING_BYTES: usize = 1 << 20;
 /// Parcels of that which may be on their way: one is collected here, one hashed, one committed.
 const BEGUN_MAX: usize = 3;
 /// Entries collected before they are written.

@@ -1,13 +1,14 @@
 //! Follows a folder into a drive: puts what is new or changed, deletes what is gone, reads nothing that did not change.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 
+use super::chunks::{CHUNK_BYTES, Chunks};
 use super::drive::{BlobId, DriveSink, Entry, Kind};
 use super::entries::Entries;
 use super::fingerprint::ns;
@@ -51,7 +52,8 @@ pub fn import(
         let scan = Scan::new(folder, store).with_context(|| format!("cannot list the folder {}", folder.display()))?;
         anyhow::Ok(ScanAhead::start(scan)?)
     };
-    let mut import = Import { folder, drive, seen, report, interrupt, counted: Imported::default(), uncommitted: 0 };
+    let (chunks, counted) = (Chunks::default(), Imported::default());
+    let mut import = Import { folder, drive, seen, report, interrupt, chunks, counted, uncommitted: 0 };
     if !import.is_unchanged(scan)? {
         let result = import.compare(scan()?).and_then(|work| import.bring(work));
         let saved = import.commit(result.is_ok());
@@ -67,6 +69,7 @@ struct Import<'a> {
     seen: &'a mut Seen,
     report: &'a Report,
     interrupt: &'a Interrupt,
+    chunks: Chunks,
     counted: Imported,
     uncommitted: u64,
 }
@@ -84,11 +87,12 @@ impl Import<'_> {
         let Some(all) = self.seen.all(self.drive.version()) else { return Ok(false) };
         let mut scan = scan()?;
         let mut counted = Imported::default();
-        for (name, fingerprint) in all {
+        for seen in all {
             self.interrupt.check()?;
+            let Some((name, fingerprint)) = seen else { return Ok(false) };
             let same = |found: &Found| {
-                let is_same = matches!(&found.kind, FoundKind::File { fingerprint: now, .. } if now == fingerprint);
-                found.name == *name && is_same
+                let is_same = matches!(&found.kind, FoundKind::File { fingerprint: now, .. } if *now == fingerprint);
+                found.name == name && is_same
             };
             if !scan.next().as_ref().is_some_and(same) {
                 return Ok(false);
@@ -149,7 +153,7 @@ impl Import<'_> {
         Ok(None)
     }
 
-    fn is_known(&self, name: &str, fingerprint: &Fingerprint, executable: bool, old: Option<&Kind>) -> bool {
+    fn is_known(&mut self, name: &str, fingerprint: &Fingerprint, executable: bool, old: Option<&Kind>) -> bool {
         let held = matches!(old, Some(Kind::File { blob, executable: was })
             if *was == executable && blob.byte_length == fingerprint.size);
         held && self.seen.holds(name, fingerprint)
@@ -235,13 +239,14 @@ impl Import<'_> {
         let mut read = 0;
         while read < size {
             self.interrupt.check()?;
-            let chunk = match file.read(CHUNK_BYTES.min(usize::try_from(size - read).unwrap_or(CHUNK_BYTES))) {
-                Ok(chunk) => chunk,
-                Err(cause) => {
-                    self.drive.abandon()?;
-                    return Ok(Err(cause));
-                }
-            };
+            let chunk =
+                match file.read(&self.chunks, CHUNK_BYTES.min(usize::try_from(size - read).unwrap_or(CHUNK_BYTES))) {
+                    Ok(chunk) => chunk,
+                    Err(cause) => {
+                        self.drive.abandon()?;
+                        return Ok(Err(cause));
+                    }
+                };
             read += chunk.len() as u64;
             self.drive.append(chunk)?;
             self.report.progress(done + read, total, 0);
@@ -323,10 +328,9 @@ impl Opened {
     }
 
     /// Reads so many bytes more; fewer only if there are no more, which is an error.
-    fn read(&mut self, bytes: usize) -> Result<Bytes, Cause> {
-        let mut chunk = Vec::with_capacity(bytes);
-        (&self.file).take(bytes as u64).read_to_end(&mut chunk)?;
-        if chunk.len() < bytes { Err(Cause::Busy) } else { Ok(chunk.into()) }
+    fn read(&mut self, chunks: &Chunks, bytes: usize) -> Result<Bytes, Cause> {
+        let chunk = chunks.read(&self.file, bytes)?;
+        if chunk.len() < bytes { Err(Cause::Busy) } else { Ok(chunk) }
     }
 
     fn rewind(&mut self) -> io::Result<()> {
@@ -338,8 +342,6 @@ impl Opened {
     }
 }
 
-/// How much of a file is read at a time: a blob's block in npm hyperblobs, so that the drive need not cut it.
-const CHUNK_BYTES: usize = 64 << 10;
 /// After how much a commit is due, in bytes: what a kill costs at most.
 const COMMIT_BYTES: u64 = 32 << 20;
 /// What an entry counts for in that sum, in bytes, so that many empty files are committed by the thousand.

@@ -8,6 +8,7 @@ pub mod drive;
 #[cfg(unix)]
 #[cfg(test)]
 mod both_ways;
+mod chunks;
 mod entries;
 mod fingerprint;
 mod import;

@@ -68,6 +68,12 @@ impl Share {
         Ok(Cloned { seconds, usage: cost(&mut process)? })
     }
 
+    /// Interrupts it as a person would: killed, it would have its store checked at the next start.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.process.signal("INT")?;
+        self.process.wait().map(drop)
+    }
+
     /// Returns what the process has cost since its start.
     pub(crate) fn usage(&self) -> Result<Usage> {
         Usage::of(self.process.id())
