@@ -41,7 +41,9 @@ pub struct Command {
     pub ask: Ask,
 }
 
-/// What is wished for.
+/// What is wished for. What a dialect does not have is done at once, without an answer.
+///
+/// In BitTorrent's DHT a value lies under the SHA-1 of its bencoded form, which is the first 20 bytes of a target.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Ask {
@@ -51,15 +53,24 @@ pub enum Ask {
         topic: Hash,
     },
     /// Announce a peer under a topic.
-    Announce {
+    Announce(Announcement),
+    /// Renew the announcements that were made to be renewed by this token's hash; the token is the next one's hash.
+    Refresh {
         /// The topic.
         topic: Hash,
+        /// The token.
+        token: Hash,
+    },
+    /// Announce a peer under its own key at the nodes nearest to it, and keep it so until [`Ask::Unlisten`]: these nodes
+    /// forward to it, as the events say.
+    Listen {
         /// The peer's key, which signs.
         key_pair: KeyPair,
-        /// Nodes that forward to it, at most 3.
-        relays: Vec<SocketAddrV4>,
-        /// That something new is there since then, in milliseconds since 1970; 0 says nothing.
-        bump: u64,
+    },
+    /// End a [`Ask::Listen`].
+    Unlisten {
+        /// The peer's key.
+        key: PublicKey,
     },
     /// Take an announcement back.
     Unannounce {
@@ -101,6 +112,30 @@ pub enum Ask {
     },
 }
 
+/// An announcement of a peer under a topic: Hyperswarm's DHT tells of keys, BitTorrent's of addresses.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// The topic.
+    pub topic: Hash,
+    /// The peer's key, which signs; of no use to BitTorrent's DHT.
+    pub key_pair: KeyPair,
+    /// Nodes that forward to it, at most 3.
+    pub relays: Vec<SocketAddrV4>,
+    /// That something new is there since then, in milliseconds since 1970; 0 says nothing.
+    pub bump: u64,
+    /// What the record may be renewed by without the key: the hash of the token that a later [`Ask::Refresh`] brings.
+    pub refresh: Option<Hash>,
+    /// Where this host takes connections, for BitTorrent's DHT; `None` is the port that the nodes see it at.
+    pub port: Option<u16>,
+}
+
+impl Announcement {
+    /// Makes one that says no more than this.
+    pub fn new(topic: Hash, key_pair: KeyPair) -> Self {
+        Self { topic, key_pair, relays: Vec::new(), bump: 0, refresh: None, port: None }
+    }
+}
+
 /// What a node tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -120,6 +155,20 @@ pub enum Event {
         /// Nodes that forward to it.
         relays: Vec<SocketAddrV4>,
     },
+    /// A peer was found by its address; each is told once a query.
+    Address {
+        /// Whose wish it was.
+        query: u64,
+        /// Where it takes connections.
+        address: SocketAddr,
+    },
+    /// A peer that listens is known to these nodes now, which forward to it.
+    Listening {
+        /// Whose wish it was.
+        query: u64,
+        /// Each node, and where it sees the peer.
+        relays: Vec<Relay>,
+    },
     /// A value was found, and it is what its hash or key says.
     Value {
         /// Whose wish it was.
@@ -136,6 +185,29 @@ pub enum Event {
         /// What it took.
         outcome: Outcome,
     },
+}
+
+impl Event {
+    /// Returns the wish it is about, if it is about one.
+    pub fn query(&self) -> Option<u64> {
+        match self {
+            Self::Bootstrapped | Self::Persistent(_) | Self::Ephemeral => None,
+            Self::Peer { query, .. }
+            | Self::Address { query, .. }
+            | Self::Listening { query, .. }
+            | Self::Value { query, .. }
+            | Self::Done { query, .. } => Some(*query),
+        }
+    }
+}
+
+/// A node that forwards to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Where it is.
+    pub relay: SocketAddrV4,
+    /// Where it sees the peer.
+    pub peer: SocketAddrV4,
 }
 
 /// What a wish took, and what came of it.

@@ -8,5 +8,7 @@ pub mod world;
 mod chance;
 mod discovery;
 mod generations;
+mod records;
+mod secrets;
 
-pub use discovery::{Ask, Command, Discovery, Event, Outcome, Socket};
+pub use discovery::{Announcement, Ask, Command, Discovery, Event, Outcome, Relay, Socket};

@@ -114,11 +114,11 @@ fn internal(command: u64, value: Option<&[u8]>) -> Request<'_> {
     Request { internal: true, target: None, value, ..request(command) }
 }
 
-fn pair(number: u8) -> KeyPair {
-    KeyPair::from_seed(&[number; 32])
+fn pair(number: u16) -> KeyPair {
+    KeyPair::from_seed(&hash(&number.to_le_bytes()))
 }
 
-fn announce(number: u8, target: Id, token: Token, node: Id, refresh: Option<Hash>, bump: u64) -> Announce {
+fn announce(number: u16, target: Id, token: Token, node: Id, refresh: Option<Hash>, bump: u64) -> Announce {
     let relay_addresses = (1..=4).map(|port| SocketAddrV4::new([10, 0, 0, 7].into(), port)).collect();
     let peer = Peer { public_key: pair(number).public(), relay_addresses };
     let signature = Some(pair(number).sign(&announce_signable(&target, &token, &node, &peer, refresh.as_ref())));
@@ -126,7 +126,7 @@ fn announce(number: u8, target: Id, token: Token, node: Id, refresh: Option<Hash
 }
 
 impl Stage {
-    fn announce(&mut self, number: u8, target: Id, refresh: Option<Hash>, bump: u64) -> Option<u64> {
+    fn announce(&mut self, number: u16, target: Id, refresh: Option<Hash>, bump: u64) -> Option<u64> {
         let token = self.token(STRANGER);
         let value = announce(number, target, token, node_id(&here()), refresh, bump).encode();
         self.store(ANNOUNCE, target, &value)
@@ -144,7 +144,7 @@ fn a_peer_is_found_with_three_of_its_relays_until_it_is_forgotten_or_old() {
     let found = stage.found(TOPIC);
     assert_eq!((found.peers.len(), found.peers[0].public_key), (1, pair(1).public()));
     assert_eq!(found.peers[0].relay_addresses.len(), 3);
-    let unannounce = |token: Token, number: u8| {
+    let unannounce = |token: Token, number: u16| {
         let peer = Peer { public_key: pair(1).public(), relay_addresses: Vec::new() };
         let signature = pair(number).sign(&unannounce_signable(&TOPIC, &token, &node_id(&here()), &peer, None));
         Announce { peer: Some(peer), signature: Some(signature), ..Announce::default() }.encode()
@@ -203,7 +203,7 @@ fn a_token_of_another_host_or_time_is_refused_with_a_fresh_one() {
 fn values_are_stored_only_under_what_they_hash_to_and_replaced_only_by_newer_ones() {
     let mut stage = Stage::new(false);
     let target = key_target(&pair(1).public());
-    let put = |number: u8, seq, value: &[u8]| {
+    let put = |number: u16, seq, value: &[u8]| {
         MutablePut { public_key: pair(1).public(), value: MutableValue::sign(&pair(number), seq, value) }.encode()
     };
     assert_eq!(stage.store(MUTABLE_PUT, target, &put(2, 5, b"forged")), None);
@@ -260,6 +260,20 @@ fn many_records_make_no_longer_reply_than_twenty() {
     let (one, other) = (stage.found(TOPIC).peers, stage.found(TOPIC).peers);
     assert_eq!((one.len(), other.len()), (20, 20));
     assert_ne!(one, other, "others another time");
+}
+
+#[test]
+fn a_flooded_topic_takes_no_more_room_than_it_may_and_still_takes_newcomers() {
+    let mut stage = Stage::new(false);
+    (0..1_024).for_each(|number| assert_eq!(stage.announce(number, TOPIC, None, 0), Some(0)));
+    assert_eq!(stage.announce(1, hash(b"another"), None, 0), Some(0));
+    assert_eq!(stage.node.stored(), 1_025);
+    (2_000..2_100).for_each(|number| assert_eq!(stage.announce(number, TOPIC, None, 0), Some(0)));
+    assert_eq!(stage.node.stored(), 1_025);
+    let keys: Vec<_> = (2_000..2_100).map(|number| pair(number).public()).collect();
+    let found = (0..100).flat_map(|_| stage.found(TOPIC).peers).filter(|peer| keys.contains(&peer.public_key));
+    assert!(found.count() > 20, "newcomers are among those told");
+    assert_eq!(stage.found(hash(b"another")).peers.len(), 1, "and nobody else lost a place");
 }
 
 #[test]
@@ -324,6 +338,7 @@ fn internal_commands_are_answered_as_the_reference_does() {
         internal(DOWN_HINT, Some(&[1; 5])),
         internal(DELAYED_PING, Some(&10_001_u32.to_le_bytes())),
         internal(DELAYED_PING, Some(&[0; 3])),
+        Request { value: Some(b"\x06plugin\x01\x00\x00"), ..request(PLUGIN) },
     ] {
         assert_eq!(stage.ask(STRANGER, &unanswered), None, "{unanswered:?}");
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anypath_dht::hyperswarm::{Config, Node};
+use anypath_dht::kademlia::{Patience, RequestRules};
 use anypath_dht::world::World;
-use anypath_dht::{Ask, Command, Event, Outcome, Socket};
+use anypath_dht::{Announcement, Ask, Command, Event, Outcome, Socket};
 use anypath_wire::{Hash, KeyPair, hash};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ fn pair(number: u64) -> KeyPair {
 fn ask(world: &mut World<Node>, index: usize, ask: Ask) -> (Vec<Event>, Outcome) {
     world.take_events();
     world.command(index, Command { query: 1, ask });
-    let done = world.run_until(MINUTE, |node, event| node == index && matches!(event, Event::Done { .. }));
+    let done = world.run_until(MINUTE, |node, event| node == index && matches!(event, Event::Done { query: 1, .. }));
     let Some((_, Event::Done { outcome, .. })) = done else { panic!("it is never done") };
     (world.take_events().into_iter().filter(|(node, _)| *node == index).map(|(_, event)| event).collect(), outcome)
 }
@@ -58,7 +59,7 @@ fn keys(events: &[Event]) -> BTreeSet<[u8; 32]> {
 }
 
 fn announce(world: &mut World<Node>, index: usize, number: u64, peer: u64) -> Outcome {
-    let ask_for = Ask::Announce { topic: topic(number), key_pair: pair(peer), relays: Vec::new(), bump: 0 };
+    let ask_for = Ask::Announce(Announcement::new(topic(number), pair(peer)));
     ask(world, index, ask_for).1
 }
 
@@ -144,6 +145,75 @@ fn nodes_that_vanish_are_noticed_and_what_they_stored_is_elsewhere() {
         kept += node.neighbours().filter(|address| dead.contains(address)).count();
     }
     assert!(kept * 100 < all, "{kept} of {all} contacts are dead an hour later");
+}
+
+#[test]
+fn a_peer_that_listens_is_found_whatever_becomes_of_the_nodes_that_forward_to_it() {
+    let mut world = network(5, 100);
+    let walled = add(&mut world, None, true, false);
+    world.run(MINUTE / 2);
+    world.take_events();
+    world.command(walled, Command { query: 2, ask: Ask::Listen { key_pair: pair(1) } });
+    let relays = |world: &mut World<Node>| {
+        let told = world.run_until(10 * MINUTE, |_, event| matches!(event, Event::Listening { .. }));
+        let Some((_, Event::Listening { query: 2, relays })) = told else { panic!("it does not listen") };
+        assert!(relays.iter().all(|relay| relay.peer == World::<Node>::address(walled, Socket::Client)));
+        relays.into_iter().map(|relay| relay.relay).collect::<Vec<_>>()
+    };
+    let first = relays(&mut world);
+    assert_eq!(first.len(), 3);
+    let find = Ask::FindPeer { key: pair(1).public() };
+    assert_eq!(keys(&ask(&mut world, 7, find.clone()).0), BTreeSet::from([pair(1).public().0]));
+    assert_eq!(keys(&ask(&mut world, 7, Ask::FindPeer { key: pair(2).public() }).0), BTreeSet::new());
+
+    let gone = |index: &usize| first[1..].contains(&World::<Node>::address(*index, Socket::Server));
+    for index in world.indices().filter(gone).collect::<Vec<_>>() {
+        world.remove(index);
+    }
+    let second = relays(&mut world);
+    assert_eq!((second.len(), second.contains(&first[1])), (3, false), "{first:?} {second:?}");
+    // Records last half an hour at most: it is announced again and again.
+    world.run(60 * MINUTE);
+    assert_eq!(keys(&ask(&mut world, 7, find.clone()).0), BTreeSet::from([pair(1).public().0]));
+    let outcome = ask(&mut world, walled, Ask::Unlisten { key: pair(1).public() }).1;
+    assert_eq!((outcome.asked, outcome.stored), (3, 3), "{outcome:?}");
+    assert_eq!(keys(&ask(&mut world, 7, find).0), BTreeSet::new());
+}
+
+#[test]
+fn an_announcement_is_renewed_by_a_token_without_its_key() {
+    let mut world = network(6, 60);
+    let token = [7; 32];
+    for (number, refresh) in [(1, Some(hash(&token))), (2, None)] {
+        let announce = Ask::Announce(Announcement { refresh, ..Announcement::new(topic(1), pair(number)) });
+        assert_eq!(ask(&mut world, 5, announce).1.stored, 20);
+    }
+    world.run(14 * MINUTE);
+    assert!(ask(&mut world, 6, Ask::Refresh { topic: topic(1), token }).1.stored >= 15);
+    assert_eq!(ask(&mut world, 6, Ask::Refresh { topic: topic(1), token: [8; 32] }).1.stored, 0);
+    world.run(16 * MINUTE);
+    assert_eq!(keys(&ask(&mut world, 9, Ask::Lookup { topic: topic(1) }).0), BTreeSet::from([pair(1).public().0]));
+}
+
+#[test]
+fn a_node_that_waits_as_long_as_others_take_is_done_sooner_among_the_dead() {
+    let time = |patience| {
+        let mut world = network(7, 200);
+        let bootstrap = vec![World::<Node>::address(0, Socket::Server)];
+        let request = RequestRules { patience, ..Config::default().request };
+        let config = Config { bootstrap, ephemeral: Some(true), request, ..Config::default() };
+        let client = world.add(true, |now, seed| Node::new(now, Config { seed, ..config }));
+        world.run(MINUTE);
+        (1..200).step_by(5).for_each(|index| world.remove(index));
+        let (start, before) = (world.now(), world.traffic().datagrams);
+        for number in 0..20 {
+            ask(&mut world, client, Ask::Lookup { topic: topic(number) });
+        }
+        (world.now().since(start), world.traffic().datagrams - before)
+    };
+    let (fixed, adaptive) = (time(Config::default().request.patience), time(Patience::Adaptive));
+    assert!(adaptive.0 * 4 < fixed.0 * 3, "{adaptive:?} {fixed:?}");
+    assert!(adaptive.1 * 3 < fixed.1 * 4, "{adaptive:?} {fixed:?}");
 }
 
 #[test]

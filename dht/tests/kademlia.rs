@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anypath_dht::kademlia::{
-    Candidate, Contact, Expired, Order, Query, QueryRules, RequestRules, Requests, Row, Table, shared_bits,
+    Candidate, Contact, Expired, Order, Patience, Query, QueryRules, RequestRules, Requests, Row, Table, shared_bits,
 };
 use anypath_wire::{Time, hash};
 use proptest::prelude::*;
@@ -189,7 +189,7 @@ fn those_who_told_of_a_dead_node_are_named() {
 #[test]
 fn a_request_is_sent_again_until_it_is_given_up_and_answered_by_whom_it_asked() {
     let at = |ms: u64| Time::from_micros(ms * 1000);
-    let rules = RequestRules { timeout: Duration::from_secs(1), window: 80 };
+    let rules = RequestRules { patience: Patience::Fixed(Duration::from_secs(1)), window: 80 };
     let mut requests: Requests<u8, &str> = Requests::new(rules);
     assert_eq!(requests.ask(at(0), 1, "one", 1, 7, |tid| vec![tid as u8]).ok(), Some(7));
     assert_eq!(requests.ask(at(0), 2, "two", 1, 7, |tid| vec![tid as u8]).ok(), Some(8));
@@ -213,7 +213,7 @@ fn a_request_is_sent_again_until_it_is_given_up_and_answered_by_whom_it_asked() 
 
 #[test]
 fn a_full_window_holds_requests_back_until_it_turns() {
-    let rules = RequestRules { timeout: Duration::from_secs(1), window: 3 };
+    let rules = RequestRules { patience: Patience::Fixed(Duration::from_secs(1)), window: 3 };
     let mut requests: Requests<u8, ()> = Requests::new(rules);
     let mut sent: BTreeMap<u64, usize> = BTreeMap::new();
     for tid in 0..20 {

@@ -3,9 +3,7 @@
 
 use std::net::SocketAddr;
 
-use anypath_dht::classic::{
-    Body, Contacts, Item, Message, Method, Query, Response, Want, hashed_infohash, truncated_infohash,
-};
+use anypath_dht::classic::{Body, Contacts, Item, Mapping, Message, Method, Query, Response, Want, hashed_infohash};
 use anypath_interop::vectors::{fixed, unhex};
 use anypath_wire::PublicKey;
 use serde_json::Value;
@@ -112,6 +110,6 @@ fn topics_lie_where_the_reference_announces_them() {
     assert_eq!(key.discovery_key().0, fixed(&mapping["discovery_key_blake2b256_keyed"]));
     let (hashed, whole) = (&mapping["observed"]["default-hash"], &mapping["observed"]["hash-false"]);
     assert_eq!(hashed_infohash(&unhex(&hashed["input"])), fixed(&hashed["infohash"]));
-    assert_eq!(truncated_infohash(&fixed(&whole["input"])), fixed(&whole["infohash"]));
-    assert_eq!(hashed_infohash(&key.0), fixed(&mapping["sha1_of_key"]));
+    assert_eq!(Mapping::Truncated.infohash(&fixed(&whole["input"])), fixed(&whole["infohash"]));
+    assert_eq!(Mapping::Hashed.infohash(&key.0), fixed(&mapping["sha1_of_key"]));
 }

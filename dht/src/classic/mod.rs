@@ -9,14 +9,17 @@ mod id;
 mod item;
 mod mapping;
 mod message;
+mod node;
 mod query;
 mod response;
 
 pub use bencode::{BencodeError, Value};
 pub use compact::Contacts;
 pub use id::{Id, id_fits, id_for};
+use item::mutable_target;
 pub use item::{Item, Mutable};
-pub use mapping::{hashed_infohash, truncated_infohash};
+pub use mapping::{Mapping, hashed_infohash};
 pub use message::{Body, KrpcError, Message};
+pub use node::{Config, Node};
 pub use query::{Method, Query, Want};
 pub use response::Response;

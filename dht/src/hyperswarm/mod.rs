@@ -10,11 +10,10 @@ mod node;
 mod packet;
 mod signable;
 mod storage;
-mod tokens;
 
 pub use id::{Id, Token, key_target, node_id, token};
 pub use messages::Firewall;
 pub use nat_sampler::NatSampler;
-pub use node::{Config, Node};
+pub use node::{Carried, Config, Node};
 pub use packet::{Packet, Reply, Request};
 pub use signable::{Signable, announce_signable, mutable_signable, unannounce_signable};

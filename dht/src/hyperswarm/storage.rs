@@ -9,12 +9,13 @@ use super::Id;
 use super::messages::MutableValue;
 use crate::chance::Chance;
 use crate::generations::Generations;
+use crate::records::Records;
 
 /// Everything stored.
 #[derive(Debug)]
 pub(super) struct Storage {
     /// Encoded peers by topic and key.
-    records: Generations<(Id, Hash), Vec<u8>>,
+    records: Records<32, Vec<u8>>,
     /// Peers that announced themselves, by the hash of their key.
     pub(super) forwards: Generations<Id, Forward>,
     /// What a refresh token renews.
@@ -53,7 +54,7 @@ impl Storage {
     /// Makes an empty one with so many entries of each kind, half as many values.
     pub(super) fn new(entries_max: usize) -> Self {
         Self {
-            records: Generations::new(entries_max, RECORD_AGE),
+            records: Records::new(entries_max, RECORD_AGE),
             forwards: Generations::new(entries_max, RECORD_AGE),
             refreshes: Generations::new(entries_max, RECORD_AGE),
             bumps: Generations::new(entries_max, RECORD_AGE),
@@ -62,16 +63,21 @@ impl Storage {
         }
     }
 
+    /// Returns how many records, forwards and values there are.
+    pub(super) fn len(&self) -> usize {
+        self.records.len() + self.forwards.len() + self.mutables.len() + self.immutables.len()
+    }
+
     /// Keeps a record, unless a fresh one of the key is there.
-    pub(super) fn add_record(&mut self, now: Time, target: Id, key: &PublicKey, record: Vec<u8>) {
-        if !self.records.is_fresh(now, &(target, key.0)) {
-            self.records.set(now, (target, key.0), record);
+    pub(super) fn add_record(&mut self, now: Time, target: Id, key: &PublicKey, record: Vec<u8>, chance: &mut Chance) {
+        if !self.records.is_fresh(now, &target, &key.0) {
+            self.records.set(now, target, key.0, record, chance);
         }
     }
 
     /// Forgets a record.
     pub(super) fn remove_record(&mut self, now: Time, target: &Id, key: &PublicKey) {
-        self.records.remove(now, &(*target, key.0));
+        self.records.remove(now, target, &key.0);
     }
 
     /// Keeps the larger bump.
@@ -82,27 +88,17 @@ impl Storage {
     }
 
     /// Returns the encoded reply to a lookup: at most 20 records and the peer that announced itself under the target.
-    /// Costs the same however many there are: of more than 20, those behind a key of chance are taken.
     pub(super) fn lookup(&mut self, now: Time, target: &Id, chance: &mut Chance) -> Option<Vec<u8>> {
-        let (start, end, pivot) = ((*target, [0; 32]), (*target, [0xff; 32]), (*target, chance.bytes()));
-        let mut found: Vec<(Hash, Vec<u8>)> = Vec::new();
-        let behind = self.records.range(now, pivot..=end);
-        found.extend(behind.into_iter().flat_map(|entries| entries.take(RECORDS_MAX)).map(|(k, v)| (k.1, v.clone())));
-        let before = self.records.range(now, start..pivot);
-        found.extend(before.into_iter().flat_map(|entries| entries.take(RECORDS_MAX)).map(|(k, v)| (k.1, v.clone())));
-        while found.len() > RECORDS_MAX {
-            let at = chance.below(found.len() as u64) as usize;
-            found.swap_remove(at);
-        }
+        let mut found = self.records.some_of(now, *target, RECORDS_MAX, chance);
         if found.len() < RECORDS_MAX {
-            found.extend(self.forwards.renew(now, target).map(|forward| ([0; 32], forward.record.clone())));
+            found.extend(self.forwards.renew(now, target).map(|forward| forward.record.clone()));
         }
         if found.is_empty() {
             return None;
         }
         let mut reply = Vec::new();
         reply.uint(found.len() as u64);
-        found.iter().for_each(|(_, record)| reply.raw(record));
+        found.iter().for_each(|record| reply.raw(record));
         reply.uint(self.bumps.renew(now, target).copied().unwrap_or_default());
         Some(reply)
     }

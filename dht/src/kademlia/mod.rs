@@ -3,6 +3,7 @@
 //! Each dialect's rules are arguments. Nothing here knows how a message looks.
 
 mod distance;
+mod pace;
 mod query;
 mod requests;
 mod table;
@@ -10,6 +11,6 @@ mod window;
 
 pub use distance::{closer, shared_bits};
 pub use query::{Candidate, Order, Query, QueryRules, Replier};
-pub use requests::{Expired, Pending, RequestRules, Requests};
-pub use table::{Contact, Row, Table};
+pub use requests::{Expired, Patience, Pending, RequestRules, Requests};
+pub use table::{Contact, Row, RowRules, Table};
 pub use window::Window;

@@ -6,14 +6,24 @@ use std::time::Duration;
 use anypath_wire::Time;
 
 use super::Window;
+use super::pace::Pace;
 
 /// When requests are sent again and given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestRules {
     /// How long an attempt waits for its answer.
-    pub timeout: Duration,
+    pub patience: Patience,
     /// Datagrams a slot of the [`Window`].
     pub window: u32,
+}
+
+/// How long an attempt waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Always so long.
+    Fixed(Duration),
+    /// As long as the node asked took lately, and each attempt longer. Source: npm adaptive-timeout 1.0.
+    Adaptive,
 }
 
 /// A request that waits for its answer. `P` is what the answer is for.
@@ -30,7 +40,7 @@ pub struct Pending<A, P> {
     datagram: Vec<u8>,
     attempts: u32,
     retries: u32,
-    timeout: Duration,
+    sent: Option<Time>,
     due: Option<Time>,
 }
 
@@ -48,6 +58,7 @@ pub enum Expired<A, P> {
 pub struct Requests<A, P> {
     rules: RequestRules,
     window: Window,
+    pace: Pace<A>,
     pending: BTreeMap<u16, Pending<A, P>>,
     due: BTreeSet<(Time, u16)>,
     /// Those that the window does not let out yet.
@@ -56,12 +67,12 @@ pub struct Requests<A, P> {
     ready: VecDeque<u16>,
 }
 
-impl<A: Copy + PartialEq, P> Requests<A, P> {
+impl<A: Copy + Ord, P> Requests<A, P> {
     /// Begins without requests.
     pub fn new(rules: RequestRules) -> Self {
         let (pending, due) = (BTreeMap::new(), BTreeSet::new());
         let window = Window::new(rules.window);
-        Self { rules, window, pending, due, waiting: VecDeque::new(), ready: VecDeque::new() }
+        Self { rules, window, pace: Pace::new(), pending, due, waiting: VecDeque::new(), ready: VecDeque::new() }
     }
 
     /// Returns how many wait for answers.
@@ -92,10 +103,10 @@ impl<A: Copy + PartialEq, P> Requests<A, P> {
         while self.pending.contains_key(&tid) {
             tid = tid.wrapping_add(1);
         }
-        let (datagram, timeout) = (encode(tid), self.rules.timeout);
+        let datagram = encode(tid);
         self.pending.insert(
             tid,
-            Pending { to, purpose, since: now, slow: false, datagram, attempts: 0, retries, timeout, due: None },
+            Pending { to, purpose, since: now, slow: false, datagram, attempts: 0, retries, sent: None, due: None },
         );
         self.attempt(now, tid);
         Ok(tid)
@@ -111,7 +122,11 @@ impl<A: Copy + PartialEq, P> Requests<A, P> {
         if self.pending.get(&tid)?.to != from {
             return None;
         }
-        self.take(now, tid)
+        let pending = self.take(now, tid)?;
+        if let (Patience::Adaptive, Some(sent)) = (self.rules.patience, pending.sent) {
+            self.pace.took(now, from, now.since(sent));
+        }
+        Some(pending)
     }
 
     /// Forgets the requests whose purpose is done with.
@@ -179,7 +194,12 @@ impl<A: Copy + PartialEq, P> Requests<A, P> {
         let Some(pending) = self.pending.get_mut(&tid) else { return };
         self.window.sent(now);
         pending.attempts += 1;
-        let due = now + pending.timeout;
+        pending.sent.get_or_insert(now);
+        let timeout = match self.rules.patience {
+            Patience::Fixed(timeout) => timeout,
+            Patience::Adaptive => self.pace.timeout(now, &pending.to, pending.attempts, tid),
+        };
+        let due = now + timeout;
         pending.due = Some(due);
         self.due.insert((due, tid));
         self.ready.push_back(tid);

@@ -2,6 +2,8 @@
 //!
 //! Rows that never had a contact cost nothing.
 
+use std::time::Duration;
+
 use anypath_wire::Time;
 
 use super::{closer, shared_bits};
@@ -28,6 +30,17 @@ impl<const N: usize, A> Contact<N, A> {
     pub fn new(id: [u8; N], address: A, now: Time) -> Self {
         Self { id, address, added: now, seen: now, pinged: now, sampled: None }
     }
+}
+
+/// When a contact of a full row is asked whether it is still there, because another wants its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowRules {
+    /// One that was heard or asked within this is not asked again.
+    pub idle: Duration,
+    /// Nor is one that was within this, if it is in the table for longer than
+    pub recent: Duration,
+    /// this.
+    pub old: Duration,
 }
 
 /// What became of a contact that was to be added.
@@ -110,6 +123,14 @@ impl<const N: usize, A: Copy> Table<N, A> {
     pub fn find_mut(&mut self, id: &[u8; N]) -> Option<&mut Contact<N, A>> {
         let row = self.rows.get_mut(shared_bits(&self.own, id))?;
         row.binary_search_by(|known| known.id.cmp(id)).ok().and_then(|at| row.get_mut(at))
+    }
+
+    /// Returns the contact that has to show that it is still there, or its place in the row goes to a newcomer.
+    pub fn challenged(&self, now: Time, newcomer: &[u8; N], rules: &RowRules) -> Option<&Contact<N, A>> {
+        let idle = self.row(newcomer).iter().filter(|contact| now.since(contact.pinged) >= rules.idle);
+        let oldest = idle.min_by_key(|contact| (contact.pinged, contact.added))?;
+        let is_trusted = now.since(oldest.pinged) < rules.recent && now.since(oldest.added) > rules.old;
+        (!is_trusted).then_some(oldest)
     }
 
     /// Takes a contact out.

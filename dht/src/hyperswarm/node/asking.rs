@@ -1,5 +1,6 @@
 //! Requests of ours: how they leave, and what their answers are for.
 
+use super::listening::Withdrawal;
 use super::*;
 use crate::hyperswarm::messages::{DOWN_HINT, PING};
 use crate::hyperswarm::{Request, Token};
@@ -27,6 +28,12 @@ pub(super) enum Purpose {
     Swap(Id, Contact<32, SocketAddrV4>),
     /// Nothing: the receiver is told.
     Hint,
+    /// Whether a node still forwards to a peer of ours that listens there.
+    Keep(Id),
+    /// A token, to take back that a peer of ours listens there.
+    Token(Withdrawal),
+    /// To take it back.
+    Withdraw(Withdrawal),
     /// Whether the server socket might be reachable.
     QuickTrial,
     /// Whether it is.
@@ -98,7 +105,7 @@ impl Node {
                 }
                 Expired::Failed(pending) => match pending.purpose.purpose {
                     Purpose::Step(key) => self.step_failed(now, key, pending.to, pending.slow),
-                    Purpose::Commit(key) => self.committed(key, false),
+                    Purpose::Commit(key) => self.committed(key, None),
                     Purpose::Check(id) => {
                         self.checks -= 1;
                         self.table.remove(&id);
@@ -108,6 +115,8 @@ impl Node {
                         self.swap(now, &id, newcomer);
                     }
                     Purpose::Trial => self.pong(now, None),
+                    Purpose::Keep(target) => self.kept(now, target, false),
+                    Purpose::Token(withdrawal) | Purpose::Withdraw(withdrawal) => self.withdrawn(&withdrawal, false),
                     Purpose::Hint | Purpose::QuickTrial => {}
                 },
             }

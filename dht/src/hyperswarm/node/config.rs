@@ -1,7 +1,7 @@
 //! What a node is told when it is made.
 
 use super::*;
-use crate::kademlia::Order;
+use crate::kademlia::{Order, Patience};
 
 /// A node's rules. The defaults are the reference's.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl Default for Config {
             epoch_ms: 0,
             entries_max: 65_536,
             query: QueryRules { k: 20, concurrency: 10, order: Order::Newest },
-            request: RequestRules { timeout: Duration::from_secs(1), window: 80 },
+            request: RequestRules { patience: Patience::Fixed(Duration::from_secs(1)), window: 80 },
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::asking::{Asked, Purpose, Question};
 use super::*;
+use crate::discovery::Relay;
 use crate::hyperswarm::Reply;
 use crate::hyperswarm::messages::PING;
-use crate::kademlia::Row;
+use crate::kademlia::{Row, RowRules};
 
 impl Node {
     /// Takes a reply, if it is one we wait for.
@@ -15,7 +16,13 @@ impl Node {
         let Asked { purpose, .. } = pending.purpose;
         match purpose {
             Purpose::Step(key) => self.step_answered(now, key, from, id, reply, pending.slow),
-            Purpose::Commit(key) => self.committed(key, reply.error == 0),
+            Purpose::Commit(key) => {
+                let stored = (reply.error == 0).then_some(Relay { relay: from, peer: reply.to });
+                self.committed(key, stored);
+            }
+            Purpose::Keep(target) => self.kept(now, target, true),
+            Purpose::Token(withdrawal) => self.withdraw(now, from, id, reply, withdrawal),
+            Purpose::Withdraw(withdrawal) => self.withdrawn(&withdrawal, reply.error == 0),
             Purpose::Check(id) => {
                 self.checks -= 1;
                 self.remove_if_silent(&id, pending.since);
@@ -66,11 +73,8 @@ impl Node {
         if !self.bootstrap.is_done || self.swaps >= SWAPS_MAX {
             return;
         }
-        let idle = self.table.row(&newcomer.id).iter().filter(|contact| now.since(contact.pinged) >= TICK);
-        let Some(oldest) = idle.min_by_key(|contact| (contact.pinged, contact.added)) else { return };
-        if now.since(oldest.pinged) < RECENT && now.since(oldest.added) > OLD {
-            return;
-        }
+        let rules = RowRules { idle: TICK, recent: RECENT, old: OLD };
+        let Some(oldest) = self.table.challenged(now, &newcomer.id, &rules) else { return };
         let (id, address) = (oldest.id, oldest.address);
         if self.ask(now, address, Purpose::Swap(id, newcomer), Question::internal(PING, None)) {
             self.swaps += 1;

@@ -8,6 +8,7 @@
 mod asking;
 mod bootstrap;
 mod hearing;
+mod listening;
 mod routing;
 mod search;
 mod serving;
@@ -21,13 +22,14 @@ use std::time::Duration;
 use anypath_wire::{Deadline, Hash, Time, Transmit};
 
 use super::storage::Storage;
-use super::tokens::Tokens;
 use super::{Id, NatSampler, Packet, node_id};
 use crate::chance::Chance;
 use crate::discovery::{Command, Discovery, Event, Socket};
 use crate::kademlia::{Contact, QueryRules, RequestRules, Requests, Table};
+use crate::secrets::Secrets;
 use asking::Asked;
 use bootstrap::{Bootstrap, Trial};
+use listening::{Listening, Withdrawing};
 use search::Search;
 use serving::Delayed;
 
@@ -39,7 +41,7 @@ mod config;
 pub struct Node {
     config: Config,
     chance: Chance,
-    tokens: Tokens,
+    secrets: Secrets,
     table: Table<32, SocketAddrV4>,
     nat: NatSampler,
     /// Nodes without an id that told us our address: bootstrap nodes, mostly.
@@ -47,6 +49,10 @@ pub struct Node {
     requests: Requests<SocketAddrV4, Asked>,
     searches: BTreeMap<u64, Search>,
     searches_begun: u64,
+    /// Peers of ours that listen, by the hash of their keys.
+    listening: BTreeMap<Id, Listening>,
+    /// Wishes to take something back, and how far they are.
+    withdrawals: BTreeMap<u64, Withdrawing>,
     storage: Storage,
     outbox: VecDeque<(Socket, Transmit)>,
     events: VecDeque<Event>,
@@ -60,10 +66,20 @@ pub struct Node {
     checks: usize,
     swaps: usize,
     hints: (u64, usize),
+    carried: Carried,
     ping_at: Time,
     refresh_at: Time,
     /// When an ephemeral node tries to become persistent.
     stable_at: Option<Time>,
+}
+
+/// Messages of others that a node carried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Carried {
+    /// Of handshakes.
+    pub handshakes: u64,
+    /// Of hole punching.
+    pub holepunches: u64,
 }
 
 impl Node {
@@ -77,13 +93,15 @@ impl Node {
         }
         let jitter = |chance: &mut Chance, span: Duration| span / 2 + span * chance.below(1000) as u32 / 2000;
         let mut node = Self {
-            tokens: Tokens::new(&config.seed),
+            secrets: Secrets::new(&config.seed, SECRET_SPAN),
             table: Table::new(own, config.query.k),
             nat,
             nameless_samples: Vec::new(),
             requests: Requests::new(config.request),
             searches: BTreeMap::new(),
             searches_begun: 0,
+            listening: BTreeMap::new(),
+            withdrawals: BTreeMap::new(),
             storage: Storage::new(config.entries_max),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -96,6 +114,7 @@ impl Node {
             checks: 0,
             swaps: 0,
             hints: (0, 0),
+            carried: Carried::default(),
             ping_at: now + jitter(&mut chance, PING_INTERVAL),
             refresh_at: now + jitter(&mut chance, REFRESH_INTERVAL),
             stable_at: config.ephemeral.is_none().then(|| now + STABLE),
@@ -112,6 +131,16 @@ impl Node {
         (!self.ephemeral).then(|| *self.table.own())
     }
 
+    /// Returns whether it knows its neighbours, as far as there are any.
+    pub fn is_bootstrapped(&self) -> bool {
+        self.bootstrap.is_done
+    }
+
+    /// Returns how many records and values of others are stored.
+    pub fn stored(&self) -> usize {
+        self.storage.len()
+    }
+
     /// Returns whether nobody is known to reach the server socket unasked.
     pub fn is_firewalled(&self) -> bool {
         self.firewalled
@@ -125,6 +154,11 @@ impl Node {
     /// Returns the addresses in the routing table.
     pub fn neighbours(&self) -> impl Iterator<Item = SocketAddrV4> {
         self.table.iter().map(|contact| contact.address)
+    }
+
+    /// Returns how many messages were carried on for peers that want to connect.
+    pub fn carried(&self) -> Carried {
+        self.carried
     }
 
     /// Returns the socket that requests leave by, and on which others see our address.
@@ -182,12 +216,15 @@ impl Discovery for Node {
         let requests = self.requests.deadline().map(|at| Deadline { at, why: "a request is due" });
         let delayed = self.delayed.first_key_value().map(|((at, _), _)| Deadline { at: *at, why: "a delayed ping" });
         let stable = self.stable_at.map(|at| Deadline { at, why: "perhaps to become persistent" });
+        let keep = self.keeps_at().map(|at| Deadline { at, why: "to ping those that forward" });
         let ping = Deadline { at: self.ping_at, why: "to ping those silent longest" };
         let refresh = Deadline { at: self.refresh_at, why: "to refresh the table" };
-        [requests, delayed, stable, Some(ping), Some(refresh)].into_iter().flatten().min()
+        [requests, delayed, stable, keep, Some(ping), Some(refresh)].into_iter().flatten().min()
     }
 }
 
+/// A token holds for one to two of these: as the reference.
+const SECRET_SPAN: Duration = Duration::from_millis(7_500);
 /// How often a few of the contacts that were silent longest are pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(40);
 /// How long without a walk until one is made to refresh the table.

@@ -24,6 +24,7 @@ impl Node {
                         relay_address: None,
                         ..message
                     };
+                    self.carried.handshakes += 1;
                     self.carry(place.socket, to, request, &on.encode());
                 }
             },
@@ -36,6 +37,7 @@ impl Node {
                 let Some(to) = message.peer_address else { return };
                 let reply =
                     Handshake { mode: Handshake::REPLY, peer_address: Some(from), relay_address: None, ..message };
+                self.carried.handshakes += 1;
                 self.deliver(now, place.socket, to, request, &reply.encode());
             }
             _ => {}
@@ -49,11 +51,13 @@ impl Node {
             Handshake::FROM_CLIENT => {
                 let Some(to) = message.peer_address.or(self.forward(now, request)) else { return };
                 let on = Holepunch { mode: Handshake::FROM_RELAY, peer_address: Some(place.to), ..message };
+                self.carried.holepunches += 1;
                 self.carry(place.socket, to, request, &on.encode());
             }
             Handshake::FROM_SERVER => {
                 let Some(to) = message.peer_address else { return };
                 let reply = Holepunch { mode: Handshake::REPLY, peer_address: Some(place.to), ..message };
+                self.carried.holepunches += 1;
                 self.deliver(now, place.socket, to, request, &reply.encode());
             }
             _ => {}

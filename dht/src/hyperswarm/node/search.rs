@@ -6,7 +6,7 @@ use anypath_wire::{Encode, KeyPair, PublicKey, hash};
 
 use super::asking::{Asked, Purpose, Question};
 use super::*;
-use crate::discovery::{Ask, Outcome};
+use crate::discovery::{Announcement, Ask, Outcome, Relay};
 use crate::hyperswarm::messages::{
     ANNOUNCE, Announce, FIND_NODE, FIND_PEER, IMMUTABLE_GET, IMMUTABLE_PUT, LOOKUP, LookupReply, MUTABLE_GET,
     MUTABLE_PUT, MutablePut, MutableValue, Peer, UNANNOUNCE,
@@ -23,7 +23,8 @@ pub(super) struct Search {
     pub(super) walk: Query<32, SocketAddrV4, Token>,
     found: BTreeSet<PublicKey>,
     best: Option<MutableValue>,
-    stored: usize,
+    /// Those that stored, or forgot.
+    stored: Vec<Relay>,
     /// Nodes that are asked to store or to forget and have not answered.
     commits: usize,
     is_walking: bool,
@@ -37,7 +38,10 @@ pub(super) enum Kind {
     /// To refresh the table.
     Background,
     Lookup,
-    Announce(KeyPair, Vec<SocketAddrV4>, u64),
+    Announce(Announcement),
+    Refresh(Hash),
+    /// Of a peer that listens; the wish goes on behind the walk.
+    Listen(KeyPair),
     Unannounce(KeyPair),
     FindPeer,
     PutImmutable(Vec<u8>),
@@ -47,6 +51,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Returns whether nobody waits for it.
+    fn is_background(&self) -> bool {
+        matches!(self, Self::Bootstrap | Self::Background)
+    }
+
+    /// Returns how many of the nearest nodes are asked in the end.
+    fn commits_max(&self) -> usize {
+        if matches!(self, Self::Listen(_)) { RELAYS } else { usize::MAX }
+    }
+
     /// Returns what is asked on the way: the command, whether it is dht-rpc's own, and the value.
     fn step(&self) -> (u64, bool, Option<Vec<u8>>) {
         let uint = |number| {
@@ -56,8 +70,8 @@ impl Kind {
         };
         match self {
             Self::Bootstrap | Self::Background => (FIND_NODE, true, None),
-            Self::Lookup | Self::Announce(..) | Self::Unannounce(_) => (LOOKUP, false, None),
-            Self::FindPeer => (FIND_PEER, false, None),
+            Self::Lookup | Self::Announce(..) | Self::Refresh(_) | Self::Unannounce(_) => (LOOKUP, false, None),
+            Self::FindPeer | Self::Listen(_) => (FIND_PEER, false, None),
             Self::PutImmutable(_) | Self::GetImmutable => (IMMUTABLE_GET, false, None),
             Self::PutMutable(_) => (MUTABLE_GET, false, uint(0)),
             Self::GetMutable(_, seq) => (MUTABLE_GET, false, uint(*seq)),
@@ -68,11 +82,20 @@ impl Kind {
     fn commit(&self, target: &Id, replier: &Replier<32, SocketAddrV4, Token>) -> Option<(u64, Vec<u8>)> {
         let token = replier.token.as_ref()?;
         match self {
-            Self::Announce(pair, relays, bump) => {
+            Self::Announce(Announcement { key_pair: pair, relays, bump, refresh, .. }) => {
                 let peer = Peer { public_key: pair.public(), relay_addresses: relays.clone() };
-                let signature = pair.sign(&announce_signable(target, token, &replier.id, &peer, None));
-                let announce = Announce { peer: Some(peer), refresh: None, signature: Some(signature), bump: *bump };
+                let signature = pair.sign(&announce_signable(target, token, &replier.id, &peer, refresh.as_ref()));
+                let signature = Some(signature);
+                let announce = Announce { peer: Some(peer), refresh: *refresh, signature, bump: *bump };
                 Some((ANNOUNCE, announce.encode()))
+            }
+            Self::Refresh(token) => {
+                Some((ANNOUNCE, Announce { refresh: Some(*token), ..Announce::default() }.encode()))
+            }
+            Self::Listen(pair) => {
+                let peer = Peer { public_key: pair.public(), relay_addresses: Vec::new() };
+                let signature = Some(pair.sign(&announce_signable(target, token, &replier.id, &peer, None)));
+                Some((ANNOUNCE, Announce { peer: Some(peer), signature, ..Announce::default() }.encode()))
             }
             Self::PutImmutable(value) => Some((IMMUTABLE_PUT, value.clone())),
             Self::PutMutable(put) => Some((MUTABLE_PUT, put.encode())),
@@ -86,7 +109,13 @@ impl Node {
     pub(super) fn begin(&mut self, now: Time, command: Command) {
         let (kind, target) = match command.ask {
             Ask::Lookup { topic } => (Kind::Lookup, topic),
-            Ask::Announce { topic, key_pair, relays, bump } => (Kind::Announce(key_pair, relays, bump), topic),
+            Ask::Announce(announcement) => {
+                let topic = announcement.topic;
+                (Kind::Announce(announcement), topic)
+            }
+            Ask::Refresh { topic, token } => (Kind::Refresh(token), topic),
+            Ask::Listen { key_pair } => return self.listen(now, command.query, key_pair),
+            Ask::Unlisten { key } => return self.unlisten(now, command.query, key),
             Ask::Unannounce { topic, key_pair } => (Kind::Unannounce(key_pair), topic),
             Ask::FindPeer { key } => (Kind::FindPeer, key_target(&key)),
             Ask::PutImmutable { value } => {
@@ -107,7 +136,7 @@ impl Node {
     pub(super) fn begin_search(&mut self, now: Time, query: Option<u64>, kind: Kind, target: Id) {
         self.refresh_at = now + REFRESH_INTERVAL;
         let mut rules = self.config.query;
-        if query.is_none() {
+        if kind.is_background() {
             rules.concurrency = rules.concurrency.min(BACKGROUND_CONCURRENCY);
         }
         let mut walk = Query::new(rules, *self.table.own(), target);
@@ -121,7 +150,7 @@ impl Node {
         }
         walk.add(&nodes);
         let (found, best) = (BTreeSet::new(), None);
-        let search = Search { query, kind, walk, found, best, stored: 0, commits: 0, is_walking: true };
+        let search = Search { query, kind, walk, found, best, stored: Vec::new(), commits: 0, is_walking: true };
         self.searches_begun += 1;
         self.searches.insert(self.searches_begun, search);
     }
@@ -173,7 +202,7 @@ impl Node {
         let told = reply.closer.iter().filter(|address| address.port() != 0);
         let told = told.map(|address| Candidate { id: node_id(address), address: *address });
         search.walk.answered(from, id, reply.error == 0, reply.token, told, was_slow);
-        if search.query.is_none() {
+        if search.kind.is_background() {
             let most = self.config.query.concurrency;
             search.walk.set_concurrency(if quiet { most } else { most.min(BACKGROUND_CONCURRENCY) });
         }
@@ -197,7 +226,7 @@ impl Node {
         let Some(search) = self.searches.get_mut(&key) else { return };
         let Some(query) = search.query else { return };
         match &search.kind {
-            Kind::Lookup | Kind::Announce(..) => {
+            Kind::Lookup | Kind::Announce(..) | Kind::Refresh(_) => {
                 let Ok(reply) = LookupReply::decode(value) else { return };
                 for peer in reply.peers {
                     if search.found.len() < FOUND_MAX && search.found.insert(peer.public_key) {
@@ -224,7 +253,7 @@ impl Node {
                 );
             }
             Kind::GetImmutable if hash(value) == *search.walk.target() => {
-                (search.is_walking, search.stored) = (false, 0);
+                search.is_walking = false;
                 self.requests
                     .forget(now, |asked| matches!(asked, Asked { purpose: Purpose::Step(k), .. } if *k == key));
                 self.events.push_back(Event::Value { query, seq: 0, value: value.to_vec() });
@@ -263,7 +292,7 @@ impl Node {
     fn walked(&mut self, now: Time, key: u64) {
         let Some(search) = self.searches.get(&key) else { return };
         let (target, kind, closest) = (*search.walk.target(), search.kind.clone(), search.walk.closest().to_vec());
-        for replier in closest {
+        for replier in closest.into_iter().take(kind.commits_max()) {
             if let Some((command, value)) = kind.commit(&target, &replier) {
                 self.commit(now, key, &replier, command, &value);
             }
@@ -282,10 +311,10 @@ impl Node {
     }
 
     /// Takes note of what a node said that was to store or to forget.
-    pub(super) fn committed(&mut self, key: u64, success: bool) {
+    pub(super) fn committed(&mut self, key: u64, stored: Option<Relay>) {
         if let Some(search) = self.searches.get_mut(&key) {
             search.commits -= 1;
-            search.stored += usize::from(success);
+            search.stored.extend(stored);
         }
     }
 
@@ -295,16 +324,21 @@ impl Node {
         if matches!(search.kind, Kind::Bootstrap) {
             self.bootstrap_walked(now);
         }
+        if matches!(search.kind, Kind::Listen(_)) {
+            return self.listened(now, search.walk.target(), search.stored);
+        }
         let Some(query) = search.query else { return };
         if let Some(MutableValue { seq, value, .. }) = search.best {
             self.events.push_back(Event::Value { query, seq, value });
         }
         let (asked, answers, errors) = search.walk.counts();
-        let outcome = Outcome { asked, answers, errors, stored: search.stored };
+        let outcome = Outcome { asked, answers, errors, stored: search.stored.len() };
         self.events.push_back(Event::Done { query, outcome });
     }
 }
 
+/// Nodes that forward to a peer that listens.
+pub(super) const RELAYS: usize = 3;
 /// Requests at once of a walk nobody waits for, unless the line is quiet.
 const BACKGROUND_CONCURRENCY: usize = 2;
 /// Fewer requests than this on their way are a quiet line.

@@ -4,7 +4,7 @@ use super::*;
 use crate::hyperswarm::messages::{
     DELAYED_PING, DOWN_HINT, FIND_NODE, INVALID_TOKEN, PEER_HANDSHAKE, PEER_HOLEPUNCH, PING, PING_NAT, UNKNOWN_COMMAND,
 };
-use crate::hyperswarm::{Reply, Request};
+use crate::hyperswarm::{Reply, Request, token};
 
 /// A reply that waits for its time.
 #[derive(Debug)]
@@ -34,7 +34,8 @@ impl Node {
     /// Answers a request, or does not.
     pub(super) fn serve(&mut self, now: Time, socket: Socket, from: SocketAddrV4, request: &Request<'_>) {
         let place = Place { socket, to: from };
-        if request.token.is_some_and(|token| !self.tokens.holds(now, from.ip(), &token)) {
+        if request.token.is_some_and(|token| !self.secrets.holds(now, |secret| self::token(secret, from.ip()) == token))
+        {
             let answer = Answer { token: true, closer: true, error: INVALID_TOKEN, value: None };
             return self.reply(now, place, request, answer);
         }
@@ -105,7 +106,7 @@ impl Node {
             to,
             id: self.id().filter(|_| socket == Socket::Server),
             closer: request.target.as_ref().filter(|_| answer.closer).map(closest).unwrap_or_default(),
-            token: answer.token.then(|| self.tokens.issue(now, to.ip())),
+            token: answer.token.then(|| token(&self.secrets.current(now), to.ip())),
             error: answer.error,
             value: answer.value,
         };

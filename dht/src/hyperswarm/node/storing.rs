@@ -7,8 +7,8 @@ use anypath_wire::{Decoder, hash};
 use super::serving::{Answer, Place};
 use super::*;
 use crate::hyperswarm::messages::{
-    ANNOUNCE, Announce, FIND_PEER, IMMUTABLE_GET, IMMUTABLE_PUT, LOOKUP, MUTABLE_GET, MUTABLE_PUT, MutablePut, Peer,
-    SEQ_REUSED, SEQ_TOO_LOW, UNANNOUNCE,
+    ANNOUNCE, Announce, FIND_PEER, IMMUTABLE_GET, IMMUTABLE_PUT, LOOKUP, MUTABLE_GET, MUTABLE_PUT, MutablePut, PLUGIN,
+    Peer, SEQ_REUSED, SEQ_TOO_LOW, UNANNOUNCE,
 };
 use crate::hyperswarm::storage::{Forward, Renewal};
 use crate::hyperswarm::{Request, key_target};
@@ -18,6 +18,8 @@ impl Node {
     pub(super) fn serve_storage(&mut self, now: Time, place: Place, request: &Request<'_>) {
         let found = match request.command {
             FIND_PEER..=IMMUTABLE_GET if request.target.is_none() => return,
+            // As the reference answers requests to plugins that it does not have.
+            PLUGIN => return,
             FIND_PEER => self.find_peer(now, request),
             LOOKUP => request.target.and_then(|target| self.storage.lookup(now, &target, &mut self.chance)),
             MUTABLE_GET => match self.mutable_get(now, request) {
@@ -130,7 +132,7 @@ impl Node {
             self.storage.forwards.set(now, *target, Forward { relay: from, record: record.clone() });
             self.storage.remove_record(now, target, key);
         } else {
-            self.storage.add_record(now, *target, key, record.clone());
+            self.storage.add_record(now, *target, key, record.clone(), &mut self.chance);
         }
     }
 }

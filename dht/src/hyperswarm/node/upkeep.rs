@@ -13,6 +13,7 @@ impl Node {
                 self.ping_some(now);
             }
         }
+        self.keep_listening(now);
         if now >= self.refresh_at {
             self.refresh(now);
         }
