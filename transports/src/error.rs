@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use anypath_wire::{Address, ListenAt};
+use anypath_wire::{Address, ListenAt, PublicKey};
 use thiserror::Error;
 
 use crate::https::RelayError;
@@ -63,6 +63,14 @@ pub enum DialError {
     Refused {
         /// What was dialled.
         to: Address,
+    },
+    /// The peer: another one than the one that was wanted.
+    #[error("who answers at {} has another key: {found}", place(to))]
+    AnotherKey {
+        /// What was dialled, with the key that was wanted.
+        to: Address,
+        /// The key that is there.
+        found: PublicKey,
     },
     /// A name with several addresses, none of which answered.
     #[error("none of the {} addresses of {} answered: {}", reasons.len(), to.host, sentences(reasons))]

@@ -1,4 +1,4 @@
-//! Byte streams between two peers: memory, TCP, and HTTPS by way of a relay.
+//! Byte streams between two peers: memory, TCP, QUIC, and HTTPS by way of a relay; and UDP sockets.
 //!
 //! The only room that opens peers' sockets. What travels in the streams, and whether it is private, is no concern
 //! of this room; nor is choosing between transports or trying again.
@@ -22,15 +22,23 @@
 //! # }
 //! ```
 
+mod bind;
 mod conn;
 mod error;
 pub mod https;
 mod memory;
+mod outward;
+mod quic;
+mod reach;
 mod tcp;
 mod transport;
+mod udp;
 
 pub use conn::{Conn, Reader, Writer, close};
 pub use error::{AcceptError, DialError, ListenError};
 pub use memory::Memory;
+pub use outward::outward;
+pub use quic::{Congestion, Quic, QuicConfig};
 pub use tcp::{Tcp, TcpConfig};
 pub use transport::{BoxFuture, Listener, Transport};
+pub use udp::Udp;

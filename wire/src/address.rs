@@ -11,7 +11,7 @@ use crate::base32::excerpt;
 /// Where a transport may reach a peer: `scheme://host:port`, the host a name or an IP address (IPv6 in brackets).
 ///
 /// A relay is `https://host[:port][#key]`: the port is 443 if none is named, and the key (z-base-32) tells the relay
-/// from whoever stands in its place.
+/// from whoever stands in its place; so it does with `quic://host:port[#key]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// The transport's word, lower case: `tcp`.
@@ -20,7 +20,7 @@ pub struct Address {
     pub host: String,
     /// 1 to 65535; 0 only where an address asks for any free port to listen at.
     pub port: u16,
-    /// The key that the relay there must have; none with other schemes.
+    /// The key that who is there must have; none with schemes that prove none.
     pub key: Option<PublicKey>,
 }
 
@@ -55,7 +55,7 @@ fn parse(text: &str) -> Option<Address> {
     let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     let (host, port) = if is_relay && !has_port { (rest, RELAY_PORT) } else { rest.rsplit_once(':')? };
     let key = key.filter(|key| !key.is_empty());
-    if key.is_some() && !is_relay {
+    if key.is_some() && !KEYED.iter().any(|keyed| scheme.eq_ignore_ascii_case(keyed)) {
         return None;
     }
     let key = key.map(str::parse).transpose().ok()?;
@@ -74,6 +74,9 @@ fn parse(text: &str) -> Option<Address> {
 /// The scheme of relays, and the port where they are unless said otherwise.
 const RELAY: &str = "https";
 const RELAY_PORT: &str = "443";
+
+/// The schemes whose addresses may have a key.
+const KEYED: [&str; 2] = [RELAY, "quic"];
 
 /// Writes `scheme://host:port`, the host in brackets if it is an IPv6 address.
 pub(crate) fn write_place(
@@ -99,6 +102,7 @@ mod tests {
         let named = format!("https://relay.example:443#{key}");
         assert_eq!(read(&format!("https://relay.example#{key}")).key, Some(key));
         assert_eq!(read(&named).to_string(), named);
+        assert_eq!(read(&format!("quic://[::1]:7#{key}")).key, Some(key));
         for text in [format!("tcp://a:1#{key}"), "https://a#nokey".to_owned(), "https://".to_owned()] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }

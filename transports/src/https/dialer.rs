@@ -92,6 +92,11 @@ impl Dialer {
         })
     }
 
+    /// Returns by which scheme the proxy has asked who we are, if it has and can be answered: `basic` or `digest`.
+    pub fn scheme(&self) -> Option<&'static str> {
+        self.wallet.scheme()
+    }
+
     async fn dial_untimed(&self, host: &str, port: u16) -> Result<Dialled, ReachError> {
         let proxy = self.config.proxies.for_host(host);
         let line = match proxy {

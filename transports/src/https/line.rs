@@ -1,9 +1,11 @@
 //! A byte stream to a machine, both ways in one, so that TLS and HTTP can be put on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anypath_wire::Address;
 use tokio::io::{AsyncRead, AsyncWrite, join};
+use tokio::time::sleep;
 
 use super::proxy::{Proxy, ProxyError};
 use super::tls::Tls;
@@ -26,10 +28,18 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Opens a line to a machine of which this one knows the address.
+    /// Opens a line to a machine of which this one knows the address. Who is refused knocks again: there are gateways
+    /// that let a host in only after its first connections were reset.
     pub(super) async fn direct(&self, host: &str, port: u16) -> Result<Line, DialError> {
         let to = Address { scheme: self.tcp.name().to_owned(), host: host.to_owned(), port, key: None };
-        let conn = self.tcp.dial(&to).await?;
+        let mut refusals = 0;
+        let conn = loop {
+            match self.tcp.dial(&to).await {
+                Err(DialError::Refused { .. }) if refusals < REFUSALS_MAX => sleep(REFUSED_PAUSE).await,
+                dialled => break dialled?,
+            }
+            refusals += 1;
+        };
         Ok(Box::new(join(conn.reader, conn.writer)))
     }
 
@@ -46,3 +56,7 @@ impl Reach {
         Ok(line)
     }
 }
+
+/// How often a refusal is not believed, and the pause before knocking again.
+const REFUSALS_MAX: u32 = 4;
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);

@@ -78,13 +78,14 @@ impl Link {
         posts: Arc<Posts>,
         relay: PublicKey,
         token: Vec<u8>,
+        tag: String,
         seed: [u8; 32],
         sockets: bool,
     ) -> Result<Opened, LinkError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (opened, waiting) = oneshot::channel();
-        let config = ClientConfig { relay, token, seed, session: Config::default(), learnt: Learnt::default() };
+        let config = ClientConfig { relay, token, tag, seed, session: Config::default(), learnt: Learnt::default() };
         let task =
             Task { sockets: Attempts::new(sockets), ..Task::new(posts, config, asks.downgrade(), offers, opened) };
         let on_socket = Arc::clone(&task.on_socket);
@@ -330,6 +331,7 @@ impl Task {
                     self.requests.insert(carrier, self.running.spawn(request));
                 }
                 Transmit::Drop { carrier } => {
+                    self.posts.forget();
                     if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
                         self.socket = None;
                         self.sockets.end();

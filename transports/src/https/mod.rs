@@ -5,21 +5,25 @@
 
 mod descriptor;
 mod dialer;
+pub mod echo;
 mod line;
 mod link;
 mod pipe;
 mod posts;
+mod presence;
 mod proxy;
 pub mod session;
 mod sockets;
+mod survey;
 mod target;
 mod tls;
 mod transport;
 
-pub use self::descriptor::{DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor};
+pub use self::descriptor::{Admits, DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor, TAGS_MAX};
 pub use self::dialer::{Dialer, DialerConfig, Dialled, ReachError};
 pub use self::line::{Line, Stream};
 pub use self::proxy::{HeadError, InvalidProxy, Proxies, Proxy, ProxyError};
+pub use self::survey::Surveyor;
 pub use self::target::{Target, reason};
-pub use self::tls::{Judgement, Seen, TlsConfig, TlsError, TlsSetupError, read_roots};
+pub use self::tls::{Judgement, Seen, TlsConfig, TlsError, TlsSetupError, key_hash, read_roots};
 pub use self::transport::{Https, HttpsConfig, RelayError};

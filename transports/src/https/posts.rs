@@ -79,6 +79,11 @@ impl Posts {
         }
     }
 
+    /// Lets go of all kept connections: where one request was not answered, they may lead to nobody any more.
+    pub(super) fn forget(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Answered, PostError> {
         let mut sender = match self.take().await {
             Some(sender) => sender,

@@ -8,7 +8,9 @@
 //! | register | 2, key (32), signature (64) | as long as it lasts, the relay knows where that key is |
 //! | announce | 3, key (32), topic (32) | as long as it lasts, the key is found under the topic; it is registered here |
 //! | look up | 4, topic (32) | carries keys, 32 bytes each, found under the topic, and ends |
-//! | from | 5, key (32) or nothing | at the other end of *peer*: who asks, if it is registered |
+//! | from | 5, key (32) or nothing | at the other end of *peer*: who asks, if the relay knows |
+//! | prove | 6, key (32), signature (64) | is granted; from then on the session counts as that key's, without being found by it |
+//! | meet | 7, token (32) | leads to the other circuit with that token, once there are two; nothing is sent before that |
 //!
 //! The signature is over `anypath register`, the hash of the session's handshake (64) and the key: it proves that who
 //! registers a key has its secret, and proves it in this session only.
@@ -39,6 +41,15 @@ pub enum Target {
     LookUp(DiscoveryKey),
     /// At the asked peer: who asks, if the relay knows.
     From(Option<PublicKey>),
+    /// To be let in as who has that key.
+    Prove {
+        /// The key.
+        key: PublicKey,
+        /// What proves that it is ours, the same as of a registration.
+        signature: Signature,
+    },
+    /// A way to whoever else has that token, which is good for one pair.
+    Meet([u8; 32]),
 }
 
 impl Target {
@@ -48,9 +59,15 @@ impl Target {
         Self::Register { key, signature: pair.sign(&registration(hash, &key)) }
     }
 
-    /// Returns the key that a registration proves in the session that opened with that hash.
+    /// Proves a key in the session that opened with that hash, without being registered.
+    pub fn prove(pair: &KeyPair, hash: &[u8; 64]) -> Self {
+        let key = pair.public();
+        Self::Prove { key, signature: pair.sign(&registration(hash, &key)) }
+    }
+
+    /// Returns the key that a registration or a proof proves in the session that opened with that hash.
     pub fn proven(&self, hash: &[u8; 64]) -> Option<PublicKey> {
-        let Self::Register { key, signature } = self else { return None };
+        let (Self::Register { key, signature } | Self::Prove { key, signature }) = self else { return None };
         key.verify(&registration(hash, key), signature).then_some(*key)
     }
 
@@ -63,6 +80,8 @@ impl Target {
             Self::LookUp(topic) => &[&[4], &topic.0],
             Self::From(None) => &[&[5]],
             Self::From(Some(key)) => &[&[5], &key.0],
+            Self::Prove { key, signature } => &[&[6], &key.0, signature],
+            Self::Meet(token) => &[&[7], token],
         };
         parts.concat().into()
     }
@@ -84,6 +103,11 @@ impl Target {
             4 => whole(rest).map(|topic| Self::LookUp(DiscoveryKey(topic))),
             5 if rest.is_empty() => Some(Self::From(None)),
             5 => whole(rest).map(|key| Self::From(Some(PublicKey(key)))),
+            6 => {
+                let (key, signature) = rest.split_first_chunk()?;
+                Some(Self::Prove { key: PublicKey(*key), signature: signature.try_into().ok()? })
+            }
+            7 => whole(rest).map(Self::Meet),
             _ => None,
         }
     }
@@ -107,8 +131,10 @@ pub mod reason {
     pub const GONE: u64 = 20;
     /// The key was registered anew, in another session.
     pub const REPLACED: u64 = 21;
-    /// The relay lets nobody in without the right token.
+    /// The relay lets nobody in without the right token, or whose key it was not told.
     pub const NOT_ADMITTED: u64 = 22;
+    /// The relay is about to restart.
+    pub const RETIRING: u64 = 23;
 }
 
 #[cfg(test)]
@@ -125,6 +151,8 @@ mod tests {
             Target::LookUp(topic),
             Target::From(None),
             Target::From(Some(key)),
+            Target::Prove { key, signature: [3; 64] },
+            Target::Meet([4; 32]),
         ] {
             let bytes = target.encode();
             assert_eq!(Target::decode(&bytes), Some(target));
@@ -141,6 +169,7 @@ mod tests {
         let target = Target::register(&pair, &[5; 64]);
         assert_eq!(target.proven(&[5; 64]), Some(pair.public()));
         assert_eq!(target.proven(&[6; 64]), None);
+        assert_eq!(Target::prove(&pair, &[5; 64]).proven(&[5; 64]), Some(pair.public()));
         let Target::Register { signature, .. } = target else { panic!() };
         assert_eq!(Target::Register { key: PublicKey([9; 32]), signature }.proven(&[5; 64]), None);
     }

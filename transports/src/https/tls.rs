@@ -43,6 +43,8 @@ pub struct Seen {
     pub public: bool,
     /// It has the pinned key, if there is one.
     pub pinned: Option<bool>,
+    /// The SHA-256 of its public key (`SubjectPublicKeyInfo`).
+    pub key: Option<[u8; 32]>,
 }
 
 /// Why there is no secure line.
@@ -186,13 +188,14 @@ impl Judge {
     fn see(&self, name: &ServerName<'_>, chain: &[CertificateDer<'_>]) -> Seen {
         let Some((leaf, rest)) = chain.split_first() else { return Seen::nobody() };
         let public = self.public.verify_server_cert(leaf, rest, name, &[], UnixTime::now()).is_ok();
-        Seen { issuer: issuer(leaf), public, pinned: self.pin.map(|pin| key_hash(leaf) == Some(pin)) }
+        let key = key_hash(leaf);
+        Seen { issuer: issuer(leaf), public, pinned: self.pin.map(|pin| key == Some(pin)), key }
     }
 }
 
 impl Seen {
     fn nobody() -> Self {
-        Self { issuer: "nobody".to_owned(), public: false, pinned: None }
+        Self { issuer: "nobody".to_owned(), public: false, pinned: None, key: None }
     }
 }
 
@@ -247,7 +250,8 @@ fn issuer(certificate: &CertificateDer<'_>) -> String {
     name.chars().filter(|c| !c.is_control()).take(ISSUER_CHARS_MAX).collect()
 }
 
-fn key_hash(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
+/// Returns the SHA-256 of a certificate's public key (`SubjectPublicKeyInfo`), as pins have it; nothing if it is damaged.
+pub fn key_hash(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     let read = Certificate::from_der(certificate).ok()?;
     let key = read.tbs_certificate().subject_public_key_info().to_der().ok()?;
     Some(Sha256::digest(key).into())

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use anypath_wire::{Address, DiscoveryKey, KeyPair, ListenAt, PublicKey, Role};
+use anypath_wire::{Address, DiscoveryKey, KeyPair, ListenAt, PublicKey, Role, keyed_hash};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, DuplexStream, split};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
+use super::descriptor::Admits;
 use super::dialer::{Dialer, ReachError};
-use super::link::{Link, LinkError, Offer, Opened};
+use super::link::{Link, LinkError, Opened};
 use super::posts::{PostError, Posts};
+use super::presence::Presence;
 use super::session::Style;
 use super::target::{Target, reason};
 use crate::{AcceptError, BoxFuture, Conn, DialError, ListenError, Listener, Transport};
@@ -36,22 +36,36 @@ pub struct HttpsConfig {
 #[derive(Clone)]
 pub struct Https(Arc<Shared>);
 
-struct Shared {
+pub(super) struct Shared {
     dialer: Arc<Dialer>,
-    config: HttpsConfig,
-    topics: watch::Sender<BTreeSet<DiscoveryKey>>,
+    pub(super) config: HttpsConfig,
+    pub(super) topics: watch::Sender<BTreeSet<DiscoveryKey>>,
     relays: Mutex<BTreeMap<Place, Known>>,
 }
 
-type Place = (String, u16);
+pub(super) type Place = (String, u16);
 
 /// What is known of a relay.
 #[derive(Clone, Default)]
-struct Known {
+pub(super) struct Known {
     key: Option<PublicKey>,
+    admits: Admits,
+    /// Over how many tags topics are spread there; 0 as long as it was not asked.
+    tags: u64,
     posts: Option<Arc<Posts>>,
-    /// The session that is dialled by.
-    link: Option<Link>,
+    /// The sessions that are dialled by, by their tags.
+    links: BTreeMap<Tag, Link>,
+}
+
+/// What leads to the same relay all who look for a topic, where several stand behind one name.
+pub(super) type Tag = String;
+
+impl Known {
+    pub(super) fn tag(&self, topic: &DiscoveryKey) -> Tag {
+        let hash = keyed_hash(&topic.0, b"anypath relay tag");
+        let [a, b, ..] = hash;
+        (u64::from(u16::from_be_bytes([a, b])) % self.tags.max(1)).to_string()
+    }
 }
 
 /// Why a relay leads to nobody.
@@ -72,6 +86,14 @@ pub enum RelayError {
     AnotherKey {
         /// The key that it has.
         found: PublicKey,
+    },
+    /// It lets in certain keys only.
+    #[error(
+        "the relay lets in only keys that it was told, and this program's is not among them: ask for {key} to be added"
+    )]
+    NotListed {
+        /// Our key.
+        key: PublicKey,
     },
     /// It did not open a session, or ended it.
     #[error("{0}")]
@@ -130,14 +152,12 @@ impl Transport for Https {
                 return Err(ListenError::NotSpoken { transport: NAME, at: at.clone() });
             }
             let place = (at.host.clone(), *at.ports.start());
-            let registered = self.0.register(&place).await;
-            let registered =
-                registered.map_err(|source| ListenError::Relay { at: at.clone(), source: Box::new(source) })?;
+            let presence = Presence::begin(&self.0, &place).await;
+            let presence =
+                presence.map_err(|source| ListenError::Relay { at: at.clone(), source: Box::new(source) })?;
             let (host, port) = place.clone();
             let address = Address { scheme: NAME.to_owned(), host, port, key: self.0.known(&place).key };
-            let listening =
-                Listening { shared: Arc::clone(&self.0), place, address, registered: Some(registered), failures: 0 };
-            Ok(Box::new(listening) as Box<dyn Listener>)
+            Ok(Box::new(Listening { address, presence }) as Box<dyn Listener>)
         })
     }
 }
@@ -149,7 +169,7 @@ fn conn(role: Role, remote: Address, transport: &'static str, stream: DuplexStre
 }
 
 impl Shared {
-    fn known(&self, place: &Place) -> Known {
+    pub(super) fn known(&self, place: &Place) -> Known {
         self.relays.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned().unwrap_or_default()
     }
 
@@ -158,7 +178,16 @@ impl Shared {
     }
 
     /// Opens a session with a relay, after it was seen that a relay is there and that it has the right key.
-    async fn open(&self, place: &Place) -> Result<Opened, RelayError> {
+    pub(super) async fn open(&self, place: &Place, tag: &Tag) -> Result<Opened, RelayError> {
+        let (posts, key) = self.inquire(place).await?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
+        let token = self.config.token.clone();
+        Ok(Link::open(posts, key, token, tag.clone(), seed, self.config.sockets).await?)
+    }
+
+    /// Asks a relay what it says about itself, and remembers it.
+    async fn inquire(&self, place: &Place) -> Result<(Arc<Posts>, PublicKey), RelayError> {
         let known = self.known(place);
         let fresh = || Arc::new(Posts::new(Arc::clone(&self.dialer), &place.0, place.1));
         let posts = known.posts.unwrap_or_else(fresh);
@@ -172,25 +201,38 @@ impl Shared {
         }
         self.note(place, |known| {
             known.key = Some(descriptor.key);
+            known.admits = descriptor.admits;
+            known.tags = descriptor.tags;
             known.posts = Some(Arc::clone(&posts));
         });
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
-        Ok(Link::open(posts, descriptor.key, self.config.token.clone(), seed, self.config.sockets).await?)
+        Ok((posts, descriptor.key))
+    }
+
+    /// Returns the tag of a topic at a relay.
+    pub(super) async fn tag(&self, place: &Place, topic: &DiscoveryKey) -> Result<Tag, RelayError> {
+        if self.known(place).tags == 0 {
+            self.inquire(place).await?;
+        }
+        Ok(self.known(place).tag(topic))
+    }
+
+    /// Returns the session that leads to where a topic is looked up.
+    async fn link(&self, place: &Place, topic: &DiscoveryKey) -> Result<Link, RelayError> {
+        let tag = self.tag(place, topic).await?;
+        if let Some(link) = self.known(place).links.get(&tag).filter(|link| link.is_open()) {
+            return Ok(link.clone());
+        }
+        let opened = self.open(place, &tag).await?;
+        self.introduce(place, &opened).await?;
+        self.note(place, |known| drop(known.links.insert(tag, opened.link.clone())));
+        Ok(opened.link)
     }
 
     /// Finds a peer under our topics, and returns a circuit to it and what carries that.
     async fn dial(&self, place: &Place) -> Result<(DuplexStream, &'static str), RelayError> {
-        let link = match self.known(place).link.filter(Link::is_open) {
-            Some(link) => link,
-            None => {
-                let opened = self.open(place).await?;
-                self.note(place, |known| known.link = Some(opened.link.clone()));
-                opened.link
-            }
-        };
         let topics = self.topics.borrow().clone();
         for topic in topics {
+            let link = self.link(place, &topic).await?;
             for key in look_up(&link, topic).await? {
                 if key == self.config.identity.public() {
                     continue;
@@ -206,14 +248,22 @@ impl Shared {
         Err(RelayError::Nobody)
     }
 
-    /// Opens a session, registers our key in it, and announces our topics.
-    async fn register(&self, place: &Place) -> Result<Registered, RelayError> {
-        let opened = self.open(place).await?;
-        let target = Target::register(&self.config.identity, &opened.hash);
-        let key = opened.link.circuit(target.encode(), URGENT).await?;
-        let mut registered = Registered { opened, topics: self.topics.subscribe(), held: BTreeMap::new(), _key: key };
-        registered.announce(self.config.identity.public()).await?;
-        Ok(registered)
+    /// Proves our key in a session in which it is not registered, where a relay wants to know it.
+    async fn introduce(&self, place: &Place, opened: &Opened) -> Result<(), RelayError> {
+        if self.known(place).admits == Admits::Keys {
+            let target = Target::prove(&self.config.identity, &opened.hash);
+            let proven = opened.link.circuit(target.encode(), URGENT).await;
+            drop(proven.map_err(|error| self.refusal(error))?);
+        }
+        Ok(())
+    }
+
+    /// Says by which key we were not let in, if that is what it is about.
+    pub(super) fn refusal(&self, error: LinkError) -> RelayError {
+        match error {
+            LinkError::Refused(reason::NOT_ADMITTED) => RelayError::NotListed { key: self.config.identity.public() },
+            error => error.into(),
+        }
     }
 }
 
@@ -225,50 +275,9 @@ async fn look_up(link: &Link, topic: DiscoveryKey) -> Result<Vec<PublicKey>, Rel
     Ok(found.as_chunks().0.iter().map(|key| PublicKey(*key)).collect())
 }
 
-/// A session in which our key is registered.
-struct Registered {
-    opened: Opened,
-    topics: watch::Receiver<BTreeSet<DiscoveryKey>>,
-    /// The circuits that announce topics, as long as they are held.
-    held: BTreeMap<DiscoveryKey, DuplexStream>,
-    /// The circuit that registers the key.
-    _key: DuplexStream,
-}
-
-impl Registered {
-    /// Announces the topics that are not announced yet; if it is given up, the next call goes on.
-    async fn announce(&mut self, key: PublicKey) -> Result<(), RelayError> {
-        loop {
-            let topics = self.topics.borrow_and_update().clone();
-            let Some(topic) = topics.into_iter().find(|topic| !self.held.contains_key(topic)) else { return Ok(()) };
-            self.topics.mark_changed();
-            let target = Target::Announce { key, topic }.encode();
-            self.held.insert(topic, self.opened.link.circuit(target, URGENT).await?);
-        }
-    }
-
-    /// Waits for a circuit; nothing if the session is over.
-    async fn next_offer(&mut self, key: PublicKey) -> Option<Offer> {
-        loop {
-            tokio::select! {
-                offer = self.opened.offered.recv() => return offer,
-                () = self.opened.link.over() => return None,
-                changed = self.topics.changed() => {
-                    changed.ok()?;
-                    self.topics.mark_changed();
-                    self.announce(key).await.ok()?;
-                }
-            }
-        }
-    }
-}
-
 struct Listening {
-    shared: Arc<Shared>,
-    place: Place,
     address: Address,
-    registered: Option<Registered>,
-    failures: u32,
+    presence: Presence,
 }
 
 impl Listener for Listening {
@@ -278,34 +287,13 @@ impl Listener for Listening {
 
     fn accept(&mut self) -> BoxFuture<'_, Result<Conn, AcceptError>> {
         Box::pin(async {
-            let key = self.shared.config.identity.public();
-            loop {
-                if let Some(registered) = &mut self.registered {
-                    match registered.next_offer(key).await {
-                        Some(Offer { target, stream }) if matches!(Target::decode(&target), Some(Target::From(_))) => {
-                            let carried = registered.opened.link.carried();
-                            return Ok(conn(Role::Responder, self.address.clone(), carried, stream));
-                        }
-                        Some(_) => {}
-                        None => self.registered = None,
-                    }
-                    continue;
-                }
-                match self.shared.register(&self.place).await {
-                    Ok(registered) => (self.registered, self.failures) = (Some(registered), 0),
-                    Err(error) => {
-                        tracing::debug!(relay = self.place.0, %error, "not registered again yet");
-                        let pause = RETRY_MIN * (1 << self.failures.min(RETRY_DOUBLINGS_MAX));
-                        self.failures += 1;
-                        sleep(pause).await;
-                    }
-                }
-            }
+            let (stream, carried) = self.presence.next().await;
+            Ok(conn(Role::Responder, self.address.clone(), carried, stream))
         })
     }
 }
 
-fn broken(error: PostError) -> RelayError {
+pub(super) fn broken(error: PostError) -> RelayError {
     if let PostError::Reach(error) = error { RelayError::Reach(error) } else { RelayError::Broken(error.to_string()) }
 }
 
@@ -328,9 +316,6 @@ impl From<LinkError> for RelayError {
 /// The ladder's word for it, and the scheme of its addresses.
 const NAME: &str = "https";
 /// What is asked of the relay itself does not wait behind bulk.
-const URGENT: Style = Style { urgent: true, ciphertext: false };
+pub(super) const URGENT: Style = Style { urgent: true, ciphertext: false };
 /// How much of an answer to a look-up is read, in bytes: 64 keys.
 const FOUND_BYTES_MAX: u64 = 64 * 32;
-/// The pause before registering again, doubled with each failure up to 16 s.
-const RETRY_MIN: Duration = Duration::from_millis(250);
-const RETRY_DOUBLINGS_MAX: u32 = 6;

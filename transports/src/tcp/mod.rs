@@ -3,7 +3,6 @@
 mod accept;
 mod bind;
 mod dial;
-mod outward;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,12 +28,6 @@ impl Tcp {
     /// Makes the transport; nothing is opened yet.
     pub fn new(config: TcpConfig) -> Self {
         Self { config }
-    }
-
-    /// Returns an address that was bound as others should dial it: one that means all of this machine's addresses
-    /// becomes the one it uses towards others.
-    pub fn outward(bound: &Address) -> Address {
-        outward::outward(bound)
     }
 }
 

@@ -124,6 +124,17 @@ fn two_failures_in_a_row_do_not_wait_for_a_held_request() {
     assert!(world.run(now + Duration::from_secs(2), |world| world.client_app.is_done()));
 }
 
+/// What was under way on it is sent again elsewhere, and it takes no place among those that live.
+#[test]
+fn a_stream_that_died_at_one_end_only_carries_nothing_more() {
+    let mut world = open(Line { streams: Some(Duration::from_secs(2)), half_open: true, rate: 1_000_000, ..slow() });
+    for _ in 0..4 {
+        assert!(transfer(&mut world, [1_000_000, 10_000_000]), "stuck at {:?}", world.now);
+    }
+    let server = &world.relay.values().next().unwrap().0;
+    assert!(server.carriers() < 8, "{} carriers", server.carriers());
+}
+
 /// A busy proxy is not a dead one, and one that comes back is found again without haste.
 #[test]
 fn an_outage_costs_few_requests_and_no_bytes() {

@@ -35,6 +35,8 @@ pub(crate) struct Line {
     pub(crate) body_bytes_max: Option<usize>,
     /// Streams both ways live about so long; `None` if there are none.
     pub(crate) streams: Option<Duration>,
+    /// When a stream dies, what lies between keeps its other half open, and the relay learns nothing.
+    pub(crate) half_open: bool,
 }
 
 /// What happens at a moment.
@@ -80,8 +82,14 @@ impl World {
         let identity = KeyPair::from_seed(&[9; 32]);
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&seed.to_le_bytes());
-        let client =
-            ClientConfig { relay: identity.public(), token: Vec::new(), seed: entropy, session: config, learnt };
+        let client = ClientConfig {
+            relay: identity.public(),
+            token: Vec::new(),
+            tag: "a".to_owned(),
+            seed: entropy,
+            session: config,
+            learnt,
+        };
         let mut world = Self {
             now: Time::ZERO,
             chance: Chance::new(seed),
@@ -259,7 +267,9 @@ impl World {
             What::StreamDies { carrier, http } => {
                 self.streams.remove(&carrier);
                 self.client.handle_failure(now, carrier, Failure::Broken);
-                self.at(Duration::from_millis(30), What::RelayGone { http });
+                if !self.line.half_open {
+                    self.at(Duration::from_millis(30), What::RelayGone { http });
+                }
             }
             What::StreamOpens => self.stream_opens(),
             What::Apps => self.at(Duration::from_millis(15), What::Apps),
@@ -268,7 +278,7 @@ impl World {
 
     fn relay_request(&mut self, http: u64, bytes: &[u8], route: &Route, whole: bool) {
         let now = self.now;
-        if *route == Route::Open {
+        if matches!(route, Route::Open { .. }) {
             self.open_session(http, bytes);
             return;
         }

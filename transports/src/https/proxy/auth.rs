@@ -45,6 +45,14 @@ impl Wallet {
         self.known().refused
     }
 
+    /// Returns the name of the scheme that was asked for.
+    pub(in super::super) fn scheme(&self) -> Option<&'static str> {
+        Some(match self.known().scheme.as_ref()? {
+            Scheme::Basic => "basic",
+            Scheme::Digest(_) => "digest",
+        })
+    }
+
     /// Notes that the proxy refuses the credentials.
     pub(super) fn refuse(&self) {
         self.known().refused = true;

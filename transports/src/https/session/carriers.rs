@@ -38,8 +38,11 @@ pub enum Transmit {
 /// The path of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// `/v1/o`: opens a session.
-    Open,
+    /// `/v1/o/<tag>`: opens a session.
+    Open {
+        /// In letters and digits; a balancer leads those with the same tag to the same relay.
+        tag: String,
+    },
     /// `/v1/x/<tag>/<number>`: an exchange; the tag is what a balancer hashes, the number makes every path new.
     Exchange {
         /// As the relay gave it, in letters and digits.
@@ -53,7 +56,7 @@ impl Route {
     /// Returns the path.
     pub fn path(&self) -> String {
         match self {
-            Self::Open => "/v1/o".to_owned(),
+            Self::Open { tag } => format!("/v1/o/{tag}"),
             Self::Exchange { tag, number } => format!("/v1/x/{tag}/{number}"),
         }
     }

@@ -22,6 +22,8 @@ pub struct ClientConfig {
     pub relay: PublicKey,
     /// What the relay asks for to let somebody in; empty if nothing.
     pub token: Vec<u8>,
+    /// By which tag a balancer is to choose among relays, in letters and digits.
+    pub tag: String,
     /// Fresh randomness; the ephemeral keys of all attempts derive from it.
     pub seed: [u8; 32],
     /// What bounds the session.
@@ -244,7 +246,8 @@ impl Client {
                 let mut lane = Lane::new(now, LaneKind::Open, bytes);
                 lane.handshake = Some(handshake);
                 let carrier = self.lanes.add(lane);
-                self.lanes.transmits.push_back(Transmit::Post { carrier, route: Route::Open, body: vec![body] });
+                let route = Route::Open { tag: self.config.tag.clone() };
+                self.lanes.transmits.push_back(Transmit::Post { carrier, route, body: vec![body] });
             }
             // Only a relay key that is no key, or a token of 64 KiB, come here.
             Err(_) => self.end(Closed::Refused { reason: 0 }),

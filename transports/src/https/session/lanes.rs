@@ -27,6 +27,8 @@ pub(super) struct Lanes {
     /// When held requests were answered with something, in the last round trips.
     pushes: VecDeque<Time>,
     pushed_at: Time,
+    /// When anything was heard, on whichever carrier.
+    heard_at: Time,
     /// Since when bulk waits for more of it.
     bulk_since: Option<Time>,
     /// When everything that was due was done.
@@ -83,6 +85,7 @@ impl Lanes {
             retry_at: Time::ZERO,
             pushes: VecDeque::new(),
             pushed_at: Time::ZERO,
+            heard_at: Time::ZERO,
             bulk_since: None,
             settled_at: Time::ZERO,
         }
@@ -95,6 +98,7 @@ impl Lanes {
     /// Returns the carrier on which bytes came, which is given more time.
     pub(super) fn hear(&mut self, now: Time, carrier: CarrierId) -> Option<&mut Lane> {
         let lane = self.lanes.get_mut(&carrier)?;
+        self.heard_at = now;
         lane.patience_at = lane.patience_at.max(now + ANSWER_TIME_MAX);
         Some(lane)
     }
@@ -192,6 +196,8 @@ impl Lanes {
             if matches!(lane.kind, LaneKind::Stream { .. }) {
                 opened.core.sent.pace.forget();
             }
+            // The relay may not have noticed, and learns it from what is said next.
+            opened.core.ack_due = opened.core.ack_due.or(Some(now));
         }
         // Those that fail together are one failure.
         if lane.began >= self.failed_at {
@@ -203,10 +209,13 @@ impl Lanes {
         }
     }
 
-    /// Returns the carriers that have kept us waiting for too long.
+    /// Returns the carriers that have kept us waiting for too long: all, if one has and nothing comes on any, since then
+    /// they lead where nobody is any more.
     pub(super) fn overdue(&mut self, now: Time) -> Vec<CarrierId> {
         self.settled_at = now;
-        self.lanes.iter().filter(|(_, lane)| now >= lane.patience_at).map(|(carrier, _)| *carrier).collect()
+        let late = |lane: &Lane| now >= lane.patience_at;
+        let all = now.since(self.heard_at) >= ANSWER_TIME_MAX && self.lanes.values().any(late);
+        self.lanes.iter().filter(|(_, lane)| all || late(lane)).map(|(carrier, _)| *carrier).collect()
     }
 
     /// Returns whether another request may be made; while all fail, one at a time is. Those from before the failures do

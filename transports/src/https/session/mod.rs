@@ -69,7 +69,7 @@
 //!
 //! | the relay's driver | |
 //! |---|---|
-//! | POST to `/v1/o` | [`ask`] with the body, then [`Asked::grant`] or [`Asked::refuse`]; what is no request is 404 |
+//! | POST to `/v1/o/…` | [`ask`] with the body, then [`Asked::grant`] or [`Asked::refuse`]; what is no request is 404 |
 //! | POST to `/v1/x/…`, a stream's first message | [`split_session_id`]; unknown: answer 200 with [`forgotten`] |
 //! | known | `handle_open` with a number of the driver's, `handle_bytes` with the rest as it comes |
 //! | the request is complete | `handle_end`; for a stream never |

@@ -95,8 +95,13 @@ impl Server {
     /// session's number.
     pub fn handle_open(&mut self, now: Time, carrier: CarrierId) {
         if self.carriers.len() >= CARRIERS_MAX {
-            self.transmits.push_back(Transmit::Drop { carrier });
-            return;
+            // One of which nothing is known after so many others may have died on its way here.
+            let nameless = self.carriers.iter().filter(|(_, it)| it.exchange.is_none());
+            let Some(oldest) = nameless.min_by_key(|(_, it)| it.began).map(|(carrier, _)| *carrier) else {
+                self.transmits.push_back(Transmit::Drop { carrier });
+                return;
+            };
+            self.drop_carrier(oldest);
         }
         let fresh = Carrier {
             records: Records::default(),
@@ -191,6 +196,11 @@ impl Server {
         for other in self.carriers.values_mut() {
             other.again |= other.exchange.as_ref().is_some_and(|held| exchange.is_over(held.number));
         }
+        // What still comes, or goes both ways, may have died at the client only, and would take what is sent again with it.
+        let is_over = |it: &Carrier| it.exchange.as_ref().is_some_and(|held| exchange.is_over(held.number));
+        for dead in self.ids(|it| !it.complete && is_over(it)) {
+            self.drop_carrier(dead);
+        }
         // What is the client's first word about a carrier holds, but for whether it may stream by now.
         if let Some(it) = self.carriers.get_mut(&carrier) {
             let streams = exchange.streams;
@@ -221,16 +231,16 @@ impl Server {
     fn settle_streams(&mut self, now: Time) {
         for carrier in self.ids(|it| !it.complete || it.streams()) {
             let Some(it) = self.carriers.get_mut(&carrier) else { continue };
-            let (Some(exchange), streams, complete) = (it.exchange.clone(), it.streams(), it.complete) else {
-                continue;
-            };
+            // Who has done with an answer reads nothing more of it.
+            let takes = it.streams() && !it.again;
+            let (Some(exchange), complete) = (it.exchange.clone(), it.complete) else { continue };
             let mut bytes = Vec::new();
             if let Some(pong) = it.pong.take() {
                 bytes.push(self.core.control(Control { pong: Some(pong), ..Control::default() }));
             }
             let ready = self.core.ready();
             let something = ready.urgent || ready.bulk_bytes > 0 || (self.core.ack_due.is_some() && !complete);
-            if streams && something {
+            if takes && something {
                 bytes.extend(self.core.fill(now, exchange.number, None, STREAM_BYTES_MAX));
             }
             let Some(it) = self.carriers.get_mut(&carrier) else { continue };
@@ -292,7 +302,7 @@ impl Server {
 
     /// Returns the exchanges that lose nothing unnoticed: streams both ways.
     fn sure(&self) -> Vec<u64> {
-        let streams = self.carriers.values().filter(|it| !it.complete && it.streams());
+        let streams = self.carriers.values().filter(|it| it.is_stream());
         streams.filter_map(|it| it.exchange.as_ref()).map(|exchange| exchange.number).collect()
     }
 }
@@ -300,6 +310,11 @@ impl Server {
 impl Carrier {
     fn streams(&self) -> bool {
         self.exchange.as_ref().is_some_and(|exchange| exchange.streams)
+    }
+
+    /// Goes both ways, and loses nothing unnoticed.
+    fn is_stream(&self) -> bool {
+        !self.complete && self.streams()
     }
 
     fn has_streamed_enough(&self, now: Time) -> bool {

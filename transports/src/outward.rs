@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anypath_wire::Address;
 use socket2::{Domain, Socket, Type};
 
-/// Returns the address with `0.0.0.0` or `::` replaced by the one that this machine uses towards others, or by
-/// loopback if it knows no way to them.
-pub(super) fn outward(bound: &Address) -> Address {
+/// Returns an address that was bound as others should dial it: one that means all of this machine's addresses becomes the
+/// one it uses towards others, or loopback if it knows no way to them.
+pub fn outward(bound: &Address) -> Address {
     let host = match bound.host.parse() {
         Ok(IpAddr::V4(ip)) if ip.is_unspecified() => towards(ELSEWHERE_V4.into()).unwrap_or(Ipv4Addr::LOCALHOST.into()),
         Ok(IpAddr::V6(ip)) if ip.is_unspecified() => towards(ELSEWHERE_V6.into()).unwrap_or(Ipv6Addr::LOCALHOST.into()),
@@ -18,7 +18,7 @@ pub(super) fn outward(bound: &Address) -> Address {
 }
 
 /// Returns the address a datagram to `ip` would be sent from. Nothing is sent.
-fn towards(ip: IpAddr) -> io::Result<IpAddr> {
+pub(crate) fn towards(ip: IpAddr) -> io::Result<IpAddr> {
     let to = SocketAddr::new(ip, DISCARD_PORT);
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
     socket.connect(&to.into())?;
