@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anypath_transports::https::TAGS_MAX;
 use anypath_wire::{Address, Link, ListenAt};
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
@@ -58,6 +59,8 @@ pub enum Command {
     Seed(Seed),
     /// Run a relay, where peers meet whose networks let nothing but HTTPS through.
     Relay(Relay),
+    /// Find out what this network lets through, why not, and what to tell those who run it.
+    Doctor(Doctor),
     /// Check a file of evidence that somebody signed two histories, with nothing else.
     Verify(Verify),
     /// Show it all on this machine: one process shares a folder, another clones it.
@@ -146,7 +149,8 @@ pub struct Seed {
 /// Run a relay, where peers meet whose networks let nothing but HTTPS through.
 ///
 /// It passes on what peers send each other and can read none of it. Others name it by --via https://NAME, best with the
-/// key behind a #, as it is told at the start.
+/// key behind a #, as it is told at the start. SIGHUP makes it read its files again, SIGTERM or Ctrl-C end it, with exit
+/// code 0; a second one ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = RELAY_EXAMPLES)]
 pub struct Relay {
@@ -176,13 +180,56 @@ pub struct Relay {
     #[arg(long)]
     pub plain: bool,
 
-    /// Let in only who shows what this file holds.
+    /// Let in only who shows what this file holds; read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// Let in only who has one of the keys in this file, one a line; read again when it changes. A program that is not
+    /// let in says which key to add.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    pub allow_file: Option<PathBuf>,
+
+    /// Behind one name there are several relays: spread topics over so many tags, by which what is in front tells them
+    /// apart; the same number at all of them, with copies of one file `keys`.
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=TAGS_MAX))]
+    pub tags: u64,
+
+    /// Tell Prometheus figures here, at /metrics, without TLS.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
+
+    /// At the end, let nobody in at once, and take so long to send the others away, one after the other.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub drain: Duration,
+
+    /// Answer nobody by UDP who asks how it is seen from here; otherwise the same port does so, and another one.
+    #[arg(long)]
+    pub no_echo: bool,
 
     /// Whom to ask about this relay, for its page.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub contact: String,
+}
+
+/// Find out what this network lets through, why not, and what to tell those who run it.
+///
+/// Each way to the relay is tried, in both directions where they may differ; then it is said what the program will use
+/// there, and what could be asked of the network's own people. Nobody but the relay's host, and the proxy that leads
+/// there, is contacted. Exit code 0 if there is a way, 3 if there is none.
+#[derive(Debug, clap::Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub struct Doctor {
+    /// The relay (https://NAME[#KEY]); repeatable. Without one nobody is contacted.
+    #[arg(long, value_name = "URL")]
+    pub via: Vec<Address>,
+
+    /// Watch for so long how connections are ended that are silent or old; 70 finds what is usual.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub patient: Option<Duration>,
+
+    /// How relays are reached.
+    #[command(flatten)]
+    pub relays: Relays,
 }
 
 /// Check a file of evidence that somebody signed two histories, with nothing else.
@@ -269,7 +316,14 @@ Example:
 const RELAY_EXAMPLES: &str = "\
 Examples:
   anypath relay --name relay.example --tls-cert fullchain.pem --tls-key privkey.pem    on a machine of its own
-  anypath relay --plain --listen 127.0.0.1:8080                                        behind nginx and the like";
+  anypath relay --plain --listen 127.0.0.1:8080                                        behind nginx and the like
+  anypath relay --plain --listen 127.0.0.1:8080 --allow-file keys --metrics 127.0.0.1:9090    for these keys alone";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  anypath doctor --via https://relay.example                   what passes, what does not, and why
+  anypath doctor --via https://relay.example --patient 70      and for how long connections may be silent, or last
+  anypath doctor --via https://relay.example --json            the same for scripts, an object a line";
 
 const VERIFY_EXAMPLES: &str = "\
 Example:
@@ -323,7 +377,10 @@ mod tests {
             &["anypath", "relay"],
             &["anypath", "relay", "--tls-cert", "x"],
             &["anypath", "relay", "--plain", "--tls-cert", "x", "--tls-key", "y"],
+            &["anypath", "relay", "--plain", "--token-file", "x", "--allow-file", "y"],
             &["anypath", "share", "--proxy", "socks5://x:1"],
+            &["anypath", "doctor", "--via", "relay.example"],
+            &["anypath", "doctor", "--patient", "-1"],
             &["anypath", "fly"],
         ];
         for words in bad {

@@ -79,14 +79,15 @@ impl Relays {
     /// # Errors
     /// If a file cannot be read, the environment names a proxy of an unknown kind, or no authority is known.
     pub(crate) fn transport(&self, identity: KeyPair) -> Result<Https> {
-        let usage = |error: &dyn std::fmt::Display| Failure::new("relays", error.to_string());
-        let proxies = match &self.proxy {
-            ProxyChoice::Auto => {
-                Proxies::from_environment(|name| env::var(name).ok()).map_err(|error| usage(&error))?
-            }
-            ProxyChoice::None => Proxies::none(),
-            ProxyChoice::This(proxy) => Proxies::all(proxy.clone()),
-        };
+        let config = HttpsConfig { identity, token: self.token()?, sockets: !self.no_websocket };
+        Ok(Https::new(self.dialer()?, config))
+    }
+
+    /// Makes what reaches relays; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn dialer(&self) -> Result<Dialer> {
         let roots = match &self.roots {
             None => Vec::new(),
             Some(path) => {
@@ -95,11 +96,35 @@ impl Relays {
             }
         };
         let tls = TlsConfig { roots, pin: None, deny_intercepted: self.deny_intercepted };
-        let config = DialerConfig { proxies, tls, timeout_ms: 0 };
-        let dialer = Dialer::new(Arc::new(Tcp::default()), config).map_err(|error| usage(&error))?;
-        let token = self.relay_token_file.as_deref().map(read_token).transpose()?.unwrap_or_default();
-        Ok(Https::new(dialer, HttpsConfig { identity, token, sockets: !self.no_websocket }))
+        let config = DialerConfig { proxies: self.proxies()?, tls, timeout_ms: 0 };
+        Ok(Dialer::new(Arc::new(Tcp::default()), config).map_err(|error| usage(&error))?)
     }
+
+    /// Returns which hosts are reached through which proxy.
+    ///
+    /// # Errors
+    /// If the environment names one of an unknown kind.
+    pub(crate) fn proxies(&self) -> Result<Proxies> {
+        Ok(match &self.proxy {
+            ProxyChoice::Auto => {
+                Proxies::from_environment(|name| env::var(name).ok()).map_err(|error| usage(&error))?
+            }
+            ProxyChoice::None => Proxies::none(),
+            ProxyChoice::This(proxy) => Proxies::all(proxy.clone()),
+        })
+    }
+
+    /// Returns what relays are shown, empty if nothing.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn token(&self) -> Result<Vec<u8>> {
+        Ok(self.relay_token_file.as_deref().map(read_token).transpose()?.unwrap_or_default())
+    }
+}
+
+fn usage(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new("relays", error.to_string())
 }
 
 /// Reads a token from a file; space around it says nothing.

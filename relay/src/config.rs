@@ -1,6 +1,10 @@
 //! What bounds a relay, and whom it lets in.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use anypath_transports::https::session;
+use anypath_wire::PublicKey;
 
 /// Whom a relay lets in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,6 +14,8 @@ pub enum Access {
     Open,
     /// Who shows this token.
     Token(Vec<u8>),
+    /// Who proves one of these keys. Anybody may open a session to do so, and can do nothing else in it.
+    Keys(BTreeSet<PublicKey>),
 }
 
 /// What bounds a relay.
@@ -19,6 +25,9 @@ pub struct Config {
     pub access: Access,
     /// How many sessions there may be. Default 4,096.
     pub sessions_max: usize,
+    /// Over how many tags topics are spread. Default 1; where several relays stand behind one name, a few times as many
+    /// as there are of them, the same at all of them.
+    pub tags: u64,
     /// How many connections may be open. Default 16,384: sessions have up to six.
     pub connections_max: usize,
     /// How many of them may come from one address. Default 512: whole offices come from one.
@@ -27,10 +36,18 @@ pub struct Config {
     pub unproven_ms_max: u64,
     /// The longest body of a request, in bytes. Default 1 MiB, a little more than clients send.
     pub body_bytes_max: usize,
+    /// What sessions may keep in all, in bytes: sent and not acknowledged, come and not passed on. Beyond, the session
+    /// whose client has taken nothing for the longest time is given up. A quarter as much may be bodies of requests that
+    /// are still coming; beyond, requests are refused. Default 1 GiB: some hundred peers at full speed.
+    pub memory_bytes_max: usize,
     /// How long a request's head, and its body, may take to come, in milliseconds. Default 30,000.
     pub request_ms_max: u64,
     /// What bounds each session. Default: 4 MiB each way.
     pub session: session::Config,
+    /// Whether the same port answers by UDP who asks how it is seen, and another one with it. Default: they do.
+    pub echo: bool,
+    /// Where Prometheus hears figures, at `/metrics`, without TLS. Default: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Whom to ask about this relay, for its page. Default: nobody is named.
     pub contact: String,
 }
@@ -41,12 +58,16 @@ impl Default for Config {
         Self {
             access: Access::Open,
             sessions_max: 4_096,
+            tags: 1,
             connections_max: 16_384,
             connections_per_address_max: 512,
             unproven_ms_max: 10_000,
             body_bytes_max: 1 << 20,
+            memory_bytes_max: 1 << 30,
             request_ms_max: 30_000,
             session,
+            echo: true,
+            metrics: None,
             contact: String::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Who is where: keys by session, topics by key. All of it lasts as long as the circuits that asked for it.
+//! Who is where: keys by session, topics by key, circuits by token. All of it lasts as long as the circuits that asked for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,18 @@ pub(crate) type End = (SessionId, CircuitId);
 pub(crate) struct Directory {
     keys: BTreeMap<PublicKey, End>,
     topics: BTreeMap<DiscoveryKey, BTreeMap<PublicKey, End>>,
+    /// Who waits for another with the same token.
+    tokens: BTreeMap<Token, End>,
     /// What each circuit stands for.
     held: BTreeMap<End, Held>,
 }
 
+/// What two circuits have that are to be joined.
+pub(crate) type Token = [u8; 32];
+
 #[derive(Debug, Clone, Copy)]
 enum Held {
+    Token(Token),
     Key(PublicKey),
     Topic(DiscoveryKey, PublicKey),
 }
@@ -27,13 +33,6 @@ impl Directory {
     /// Returns the session that has a key.
     pub(crate) fn session_of(&self, key: &PublicKey) -> Option<SessionId> {
         self.keys.get(key).map(|(session, _)| *session)
-    }
-
-    /// Returns a key that the session has registered.
-    pub(crate) fn key_of(&self, session: SessionId) -> Option<PublicKey> {
-        let from = (session, CircuitId(0));
-        let of_session = self.held.range(from..).take_while(|((of, _), _)| *of == session);
-        of_session.filter_map(|(_, held)| if let Held::Key(key) = held { Some(*key) } else { None }).next()
     }
 
     /// Registers a key; returns the circuit that had it before.
@@ -58,6 +57,18 @@ impl Directory {
         keys.filter(|key| self.keys.contains_key(key)).take(FOUND_MAX).copied().collect()
     }
 
+    /// Lets a circuit wait for another with the same token, unless one does already: that is returned, and waits no
+    /// longer.
+    pub(crate) fn pair(&mut self, token: Token, end: End) -> Option<End> {
+        if let Some(other) = self.tokens.remove(&token) {
+            self.held.remove(&other);
+            return Some(other);
+        }
+        self.tokens.insert(token, end);
+        self.held.insert(end, Held::Token(token));
+        None
+    }
+
     /// Forgets what a circuit stood for.
     pub(crate) fn forget(&mut self, end: End) {
         match self.held.remove(&end) {
@@ -70,6 +81,7 @@ impl Directory {
                     }
                 }
             }
+            Some(Held::Token(token)) => drop(self.tokens.remove(&token)),
             None => {}
         }
     }
@@ -106,11 +118,22 @@ mod tests {
         assert_eq!(directory.register(key, end(1, 0)), None);
         directory.announce(topic, key, end(1, 2));
         assert_eq!(directory.look_up(&topic), [key]);
-        assert_eq!(directory.key_of(SessionId([1; 16])), Some(key));
+        assert_eq!(directory.session_of(&key), Some(SessionId([1; 16])));
         directory.forget(end(1, 0));
         assert_eq!((directory.look_up(&topic), directory.session_of(&key)), (Vec::new(), None));
         directory.forget(end(1, 2));
         assert_eq!(directory.size(), (0, 0));
+    }
+
+    #[test]
+    fn a_token_is_good_for_one_pair() {
+        let mut directory = Directory::default();
+        assert_eq!(directory.pair([1; 32], end(1, 0)), None);
+        assert_eq!(directory.pair([2; 32], end(1, 2)), None);
+        assert_eq!(directory.pair([1; 32], end(2, 0)), Some(end(1, 0)));
+        assert_eq!(directory.pair([1; 32], end(3, 0)), None);
+        directory.forget_session(SessionId([1; 16]));
+        assert_eq!(directory.pair([2; 32], end(2, 2)), None, "who waited is gone");
     }
 
     #[test]

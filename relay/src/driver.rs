@@ -1,6 +1,7 @@
 //! The hub's task: requests come in as messages, answers leave by the channel that each brought.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anypath_transports::https::session::{CarrierId, SessionId, Transmit};
 use anypath_wire::Time;
@@ -8,20 +9,26 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use crate::budget::Share;
+use crate::config::Access;
 use crate::hub::Hub;
 
 /// What happened to a request.
 pub(crate) enum Input {
-    /// One to open a session came, with its body; the answer's body goes back.
-    Open { body: Bytes, reply: oneshot::Sender<Option<Bytes>> },
+    /// One to open a session came, with its tag and body; the answer's body goes back.
+    Open { tag: String, body: Bytes, reply: oneshot::Sender<Option<Bytes>> },
     /// One to a session has begun; it gets its number, or what to answer if there is no such session.
     Begin { session: SessionId, answer: mpsc::UnboundedSender<Piece>, reply: oneshot::Sender<Result<u64, Bytes>> },
     /// Bytes of it came.
-    Bytes { session: SessionId, number: u64, bytes: Bytes },
+    Bytes { session: SessionId, number: u64, bytes: Bytes, share: Option<Share> },
     /// It has come whole.
     End { session: SessionId, number: u64 },
     /// It is gone.
     Gone { session: SessionId, number: u64 },
+    /// Others are let in from now on.
+    Admit { access: Access },
+    /// The relay is about to end: all are to be sent away within that time.
+    Retire { within: Duration },
     /// Somebody wants to know how many sessions, keys, topics and joined circuits there are.
     Size { reply: oneshot::Sender<[usize; 4]> },
 }
@@ -59,9 +66,9 @@ type Answers = BTreeMap<u64, mpsc::UnboundedSender<Piece>>;
 fn take(hub: &mut Hub, now: Time, input: Input, answers: &mut Answers, next: &mut u64) {
     // Whoever asked may be gone by now; then nobody hears the answer.
     match input {
-        Input::Open { body, reply } => {
+        Input::Open { tag, body, reply } => {
             let mut entropy = [0; 48];
-            let answer = getrandom::fill(&mut entropy).ok().and_then(|()| hub.open(now, entropy, &body));
+            let answer = getrandom::fill(&mut entropy).ok().and_then(|()| hub.open(now, entropy, &tag, &body));
             drop(reply.send(answer));
         }
         Input::Begin { session, answer, reply } => {
@@ -74,12 +81,18 @@ fn take(hub: &mut Hub, now: Time, input: Input, answers: &mut Answers, next: &mu
             }
             drop(reply.send(begun));
         }
-        Input::Bytes { session, number, bytes } => hub.handle_bytes(now, (session, CarrierId(number)), &bytes),
+        Input::Bytes { session, number, bytes, share } => {
+            hub.handle_bytes(now, (session, CarrierId(number)), &bytes);
+            // From here on the session accounts for what it keeps of them.
+            drop(share);
+        }
         Input::End { session, number } => hub.handle_end(now, (session, CarrierId(number))),
         Input::Gone { session, number } => {
             answers.remove(&number);
             hub.handle_failure(now, (session, CarrierId(number)));
         }
+        Input::Admit { access } => hub.admit(now, access),
+        Input::Retire { within } => hub.retire(now, within),
         Input::Size { reply } => drop(reply.send(hub.size())),
     }
 }

@@ -6,52 +6,116 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anypath_transports::https::DESCRIPTOR_PATH;
 use anypath_transports::https::session::{SessionId, split_session_id};
+use anypath_transports::https::{DESCRIPTOR_PATH, Descriptor};
+use anypath_wire::KeyPair;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
 
+use crate::budget::{Budget, Share};
 use crate::driver::{Input, Piece};
+use crate::metrics::Metrics;
 use crate::socket;
+use crate::tls::ServerTls;
 
 /// What all connections share.
 pub(crate) struct Face {
     pub(crate) inputs: mpsc::Sender<Input>,
-    pub(crate) descriptor: String,
+    pub(crate) identity: KeyPair,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) page: String,
+    pub(crate) metrics: Metrics,
+    pub(crate) is_retiring: watch::Receiver<bool>,
     pub(crate) body_bytes_max: usize,
     pub(crate) body_time_max: Duration,
+    pub(crate) bodies: Budget,
+}
+
+impl Face {
+    /// Returns what the relay says about itself, signed, with the certificate that it has now.
+    fn descriptor(&self) -> String {
+        let tls_key = self.tls.as_ref().and_then(ServerTls::key_hash);
+        Descriptor { tls_key, ..self.descriptor.clone() }.encode(&self.identity)
+    }
 }
 
 /// Answers a request.
 pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-    let path = request.uri().path();
-    let mut response = match (request.method(), path) {
-        (&Method::GET | &Method::HEAD, "/") => text("text/html; charset=utf-8", face.page.clone()),
-        (&Method::GET | &Method::HEAD, DESCRIPTOR_PATH) => text("text/plain; charset=utf-8", face.descriptor.clone()),
-        (&Method::GET | &Method::HEAD, "/robots.txt") => {
-            text("text/plain", "User-agent: *\nDisallow: /v1/\n".to_owned())
-        }
-        (&Method::GET, path) if path.starts_with("/v1/w/") => socket::upgrade(&face, request),
-        (&Method::POST, "/v1/o") => open(&face, request).await,
-        (&Method::POST, path) if path.starts_with("/v1/x/") => exchange(&face, request).await,
-        _ => status(StatusCode::NOT_FOUND),
+    let route = Route::of(request.method(), request.uri().path());
+    // Who balances relays tries another one; sessions that are here go on.
+    let is_retiring = *face.is_retiring.borrow() && !matches!(route, Route::Exchange | Route::Socket);
+    let mut response = match route {
+        _ if is_retiring => status(StatusCode::SERVICE_UNAVAILABLE),
+        Route::Page => text("text/html; charset=utf-8", face.page.clone()),
+        Route::Descriptor => text("text/plain; charset=utf-8", face.descriptor()),
+        Route::Robots => text("text/plain", "User-agent: *\nDisallow: /v1/\n".to_owned()),
+        Route::Open => open(&face, request).await,
+        Route::Exchange => exchange(&face, request).await,
+        Route::Socket => socket::upgrade(&face, request),
+        Route::Nowhere => status(StatusCode::NOT_FOUND),
     };
+    face.metrics.request(route.name(), response.status().as_u16());
     response.headers_mut().insert(SERVER, HeaderValue::from_static("anypath relay"));
+    if is_retiring {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response)
 }
 
+/// What may be asked for.
+enum Route {
+    Page,
+    Descriptor,
+    Robots,
+    Open,
+    Exchange,
+    Socket,
+    Nowhere,
+}
+
+impl Route {
+    fn of(method: &Method, path: &str) -> Self {
+        match (method, path) {
+            (&Method::GET | &Method::HEAD, "/") => Self::Page,
+            (&Method::GET | &Method::HEAD, DESCRIPTOR_PATH) => Self::Descriptor,
+            (&Method::GET | &Method::HEAD, "/robots.txt") => Self::Robots,
+            (&Method::GET, path) if path.starts_with("/v1/w/") => Self::Socket,
+            (&Method::POST, path) if path.starts_with(OPEN_PATH) => Self::Open,
+            (&Method::POST, path) if path.starts_with("/v1/x/") => Self::Exchange,
+            _ => Self::Nowhere,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Descriptor => "descriptor",
+            Self::Robots => "robots",
+            Self::Open => "open",
+            Self::Exchange => "exchange",
+            Self::Socket => "socket",
+            Self::Nowhere => "nowhere",
+        }
+    }
+}
+
 async fn open(face: &Face, request: Request<Incoming>) -> Response<Answer> {
-    let Some(body) = whole(face, request.into_body(), BytesMut::new()).await else {
-        return status(StatusCode::BAD_REQUEST);
+    let tag = request.uri().path().strip_prefix(OPEN_PATH).unwrap_or_default().to_owned();
+    if tag.is_empty() || tag.len() > TAG_BYTES_MAX || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return status(StatusCode::NOT_FOUND);
+    }
+    let (body, _share) = match whole(face, request.into_body(), BytesMut::new()).await {
+        Ok(body) => body,
+        Err(refused) => return status(refused),
     };
     let (reply, replied) = oneshot::channel();
-    let sent = face.inputs.send(Input::Open { body, reply }).await;
+    let sent = face.inputs.send(Input::Open { tag, body, reply }).await;
     match replied.await.ok().flatten().filter(|_| sent.is_ok()) {
         Some(body) => records(Answer::whole(body)),
         None => status(StatusCode::NOT_FOUND),
@@ -76,10 +140,16 @@ async fn exchange(face: &Face, request: Request<Incoming>) -> Response<Answer> {
         Err(_) => return status(StatusCode::SERVICE_UNAVAILABLE),
     };
     let mut here = Here { inputs: face.inputs.clone(), gone: Some(Input::Gone { session, number }) };
-    let Some(bytes) = whole(face, body, came).await else { return status(StatusCode::PAYLOAD_TOO_LARGE) };
-    let handed = face.inputs.send(Input::Bytes { session, number, bytes }).await.is_ok()
+    let (bytes, share) = match whole(face, body, came).await {
+        Ok(body) => body,
+        Err(refused) => return status(refused),
+    };
+    let handed = face.inputs.send(Input::Bytes { session, number, bytes, share: Some(share) }).await.is_ok()
         && face.inputs.send(Input::End { session, number }).await.is_ok();
-    match pieces.recv().await.filter(|_| handed) {
+    let since = Instant::now();
+    let piece = pieces.recv().await.filter(|_| handed);
+    face.metrics.held(since.elapsed());
+    match piece {
         Some(Piece { bytes, ends: true }) => {
             here.gone = None;
             records(Answer::whole(bytes.concat().into()))
@@ -106,23 +176,28 @@ async fn session_of(body: &mut Incoming) -> Option<(SessionId, BytesMut)> {
     }
 }
 
-/// Reads a body to its end; nothing if it is too long, too slow, or broken.
-async fn whole(face: &Face, mut body: Incoming, mut came: BytesMut) -> Option<Bytes> {
+/// Reads a body to its end; otherwise it is too long, too slow or broken, or there are too many at once.
+async fn whole(face: &Face, mut body: Incoming, mut came: BytesMut) -> Result<(Bytes, Share), StatusCode> {
     let hint = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if hint > face.body_bytes_max {
-        return None;
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
+    let mut share = face.bodies.share();
     let reading = async {
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.ok()?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| StatusCode::BAD_REQUEST)?.into_data() else { continue };
             if came.len() + data.len() > face.body_bytes_max {
-                return None;
+                return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            if !share.grow(data.len()) {
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
             }
             came.extend_from_slice(&data);
         }
-        Some(came.freeze())
+        Ok(came.freeze())
     };
-    timeout(face.body_time_max, reading).await.ok().flatten()
+    let body = timeout(face.body_time_max, reading).await.map_err(|_| StatusCode::REQUEST_TIMEOUT)??;
+    Ok((body, share))
 }
 
 fn text(kind: &'static str, text: String) -> Response<Answer> {
@@ -210,5 +285,9 @@ impl Body for Answer {
     }
 }
 
+/// Where sessions are opened; a tag follows.
+const OPEN_PATH: &str = "/v1/o/";
+/// The longest tag: a balancer needs no more.
+const TAG_BYTES_MAX: usize = 32;
 /// How long a session's number is, in bytes.
 const SESSION_ID_BYTES: usize = 16;

@@ -10,11 +10,15 @@
 //!
 //! [`Hub`] is sans-IO; [`Relay`] is its driver with sockets, TLS and a clock.
 
+mod budget;
 mod config;
 mod directory;
 mod driver;
+mod echo;
+mod exposition;
 mod http;
 mod hub;
+mod metrics;
 mod relay;
 mod socket;
 mod tls;

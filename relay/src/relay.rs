@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anypath_transports::https::Descriptor;
 use anypath_wire::{KeyPair, PublicKey};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -13,12 +14,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::config::Config;
+use crate::budget::Budget;
+use crate::config::{Access, Config};
 use crate::driver::{Input, drive};
+use crate::echo::Echo;
+use crate::exposition::{Figures, expose};
 use crate::http::{Face, answer};
 use crate::hub::Hub;
 use crate::tls::ServerTls;
@@ -41,7 +45,9 @@ pub enum RelayError {
 pub struct Relay {
     key: PublicKey,
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     inputs: mpsc::Sender<Input>,
+    retiring: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
@@ -56,23 +62,36 @@ impl Relay {
         tls: Option<ServerTls>,
         config: Config,
     ) -> Result<Self, RelayError> {
-        let listen = |source| RelayError::Listen { at, source };
-        let listener = TcpListener::bind(at).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(at).await?;
+        let exposed = match config.metrics {
+            Some(at) => Some(listen(at).await?),
+            None => None,
+        };
         let hub = Hub::new(identity, config.clone());
         let (inputs, outputs) = mpsc::channel(INPUTS_MAX);
-        let key = hub.key();
+        let (key, mut tasks) = (hub.key(), JoinSet::new());
+        let (retiring, is_retiring) = watch::channel(false);
+        let metrics = hub.metrics().clone();
+        let echo = if config.echo { echo(address, &mut tasks).await } else { None };
         let face = Arc::new(Face {
             inputs: inputs.clone(),
-            descriptor: hub.descriptor(),
+            identity: hub.identity().clone(),
+            descriptor: Descriptor { echo, ..hub.descriptor() },
+            tls: tls.clone(),
             page: page(&key, &config.contact),
+            metrics: metrics.clone(),
+            is_retiring,
             body_bytes_max: config.body_bytes_max,
             body_time_max: Duration::from_millis(config.request_ms_max),
+            bodies: Budget::new(config.memory_bytes_max / BODIES_SHARE),
         });
-        let mut tasks = JoinSet::new();
         tasks.spawn(drive(hub, outputs));
         tasks.spawn(accept(listener, face, tls, config));
-        Ok(Self { key, address, inputs, _tasks: tasks })
+        let metrics_address = exposed.as_ref().map(|(_, at)| *at);
+        if let Some((listener, _)) = exposed {
+            tasks.spawn(expose(listener, Figures { inputs: inputs.clone(), metrics }));
+        }
+        Ok(Self { key, address, metrics_address, inputs, retiring, _tasks: tasks })
     }
 
     /// Returns its key.
@@ -85,6 +104,32 @@ impl Relay {
         self.address
     }
 
+    /// Returns where Prometheus hears figures, if it does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Ends the relay so that nobody is cut short or comes back with all others: it stops listening at once, lets
+    /// sessions go on, and sends them away one after the other within that time.
+    pub async fn retire(self, within: Duration) {
+        self.retiring.send_replace(true);
+        drop(self.inputs.send(Input::Retire { within }).await);
+        let gone = async {
+            while self.size().await[0] > 0 {
+                sleep(RETIRING_POLL).await;
+            }
+        };
+        if timeout(within + LAST_WORDS_TIME, gone).await.is_err() {
+            tracing::info!("some did not say farewell");
+        }
+    }
+
+    /// Lets in others from now on.
+    pub async fn admit(&self, access: Access) {
+        // Without a driver there is nobody to let in.
+        drop(self.inputs.send(Input::Admit { access }).await);
+    }
+
     /// Returns how many sessions, registered keys, topics and joined circuits there are.
     pub async fn size(&self) -> [usize; 4] {
         let (reply, replied) = oneshot::channel();
@@ -93,17 +138,43 @@ impl Relay {
     }
 }
 
-/// Accepts connections as long as there is room for more.
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), RelayError> {
+    let listen = |source| RelayError::Listen { at, source };
+    let listener = TcpListener::bind(at).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    Ok((listener, address))
+}
+
+/// Begins to answer by UDP; returns the ports. Nothing that a relay cannot do without: the port may be another's.
+async fn echo(at: SocketAddr, tasks: &mut JoinSet<()>) -> Option<[u16; 2]> {
+    let bound = Echo::bind(at).await.and_then(|echo| Ok((echo.ports()?, echo)));
+    let (ports, echo) =
+        bound.inspect_err(|error| tracing::warn!(%at, %error, "nobody is told how UDP is seen here")).ok()?;
+    tasks.spawn(echo.clone().serve(0));
+    tasks.spawn(echo.serve(1));
+    Some(ports)
+}
+
+/// Accepts connections as long as there is room for more, until the relay is about to end; then those go on that are.
 async fn accept(listener: TcpListener, face: Arc<Face>, tls: Option<ServerTls>, config: Config) {
     let places = Arc::new(Semaphore::new(config.connections_max));
     let crowd = Arc::new(Crowd { by_address: Mutex::default(), most: config.connections_per_address_max });
     let head_time = Duration::from_millis(config.request_ms_max);
     // It ends its connections with itself.
     let mut connections = JoinSet::new();
-    loop {
+    let mut is_retiring = face.is_retiring.clone();
+    while !*is_retiring.borrow() {
         while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (stream, from) = match listener.accept().await {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((listener.accept().await?, place))
+        };
+        let accepted = tokio::select! {
+            accepted = accepted => accepted,
+            // Nobody is left to end it, or it ends.
+            _ = is_retiring.changed() => continue,
+        };
+        let ((stream, from), place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // No descriptor left, or a peer that hung up in the queue: it passes.
@@ -112,24 +183,29 @@ async fn accept(listener: TcpListener, face: Arc<Face>, tls: Option<ServerTls>, 
                 continue;
             }
         };
-        let Some(seat) = Crowd::enter(&crowd, from.ip()) else { continue };
+        let Some(seat) = Crowd::enter(&crowd, from.ip()) else {
+            face.metrics.connection_refused();
+            continue;
+        };
+        let present = face.metrics.connection();
         let (face, tls) = (Arc::clone(&face), tls.clone());
         connections.spawn(async move {
             serve(stream, face, tls, head_time).await;
-            drop((place, seat));
+            drop((place, seat, present));
         });
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 async fn serve(stream: TcpStream, face: Arc<Face>, tls: Option<ServerTls>, head_time: Duration) {
     drop(stream.set_nodelay(true));
     match tls {
         None => speak(stream, face, head_time).await,
-        Some(tls) => {
-            if let Ok(Ok(stream)) = timeout(head_time, tls.acceptor().accept(stream)).await {
-                speak(stream, face, head_time).await;
-            }
-        }
+        Some(tls) => match timeout(head_time, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => speak(stream, face, head_time).await,
+            _ => face.metrics.handshake_failed(),
+        },
     }
 }
 
@@ -194,9 +270,15 @@ fn page(key: &PublicKey, contact: &str) -> String {
 
 /// How many messages may wait for the hub; beyond, connections wait.
 const INPUTS_MAX: usize = 1024;
+/// The part of the memory budget that bodies of requests may have which are still coming.
+const BODIES_SHARE: usize = 4;
 /// The longest head of a request, in bytes; ours are 300.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How long a connection may be open without a request: clients keep some for the next.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
+/// How long those have that are sent away last, beyond their turn.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(3);
+/// How often it is looked whether all are gone.
+const RETIRING_POLL: Duration = Duration::from_millis(20);
 /// How long to wait when a connection cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

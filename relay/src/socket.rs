@@ -63,11 +63,12 @@ async fn serve(face: &Face, mut socket: Socket) {
         Ok(Err(forgotten)) => return drop(socket.send(Message::Binary(forgotten)).await),
         Err(_) => return,
     };
+    let _present = face.metrics.socket();
     let _here = Here { inputs: face.inputs.clone(), gone: Some(Input::Gone { session, number }) };
     let mut bytes = Some(first.slice_ref(rest));
     loop {
         if let Some(bytes) = bytes.take()
-            && face.inputs.send(Input::Bytes { session, number, bytes }).await.is_err()
+            && face.inputs.send(Input::Bytes { session, number, bytes, share: None }).await.is_err()
         {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use anypath_transports::https::key_hash;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
@@ -11,7 +12,14 @@ use tokio_rustls::TlsAcceptor;
 
 /// The relay's certificate and its key. Clones share one; connections that begin later have the newest.
 #[derive(Clone)]
-pub struct ServerTls(Arc<RwLock<Arc<ServerConfig>>>);
+pub struct ServerTls(Arc<RwLock<Certified>>);
+
+/// What connections begin with, and the SHA-256 of the certificate's key.
+#[derive(Clone)]
+struct Certified {
+    config: Arc<ServerConfig>,
+    key_hash: Option<[u8; 32]>,
+}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]
@@ -31,7 +39,7 @@ impl ServerTls {
     /// # Errors
     /// If they are damaged, or do not belong together.
     pub fn new(chain: &[u8], key: &[u8]) -> Result<Self, ServerTlsError> {
-        Ok(Self(Arc::new(RwLock::new(Arc::new(read(chain, key)?)))))
+        Ok(Self(Arc::new(RwLock::new(read(chain, key)?))))
     }
 
     /// Takes others in their place.
@@ -39,25 +47,32 @@ impl ServerTls {
     /// # Errors
     /// The same; then those before stay.
     pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), ServerTlsError> {
-        let fresh = Arc::new(read(chain, key)?);
+        let fresh = read(chain, key)?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        TlsAcceptor::from(self.now().config)
+    }
+
+    /// Returns the SHA-256 of the certificate's key.
+    pub(crate) fn key_hash(&self) -> Option<[u8; 32]> {
+        self.now().key_hash
+    }
+
+    fn now(&self) -> Certified {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn read(chain: &[u8], key: &[u8]) -> Result<ServerConfig, ServerTlsError> {
+fn read(chain: &[u8], key: &[u8]) -> Result<Certified, ServerTlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>()?;
-    if chain.is_empty() {
-        return Err(pem::Error::NoItemsFound.into());
-    }
+    let key_hash = key_hash(chain.first().ok_or(pem::Error::NoItemsFound)?);
     let key = PrivateKeyDer::from_pem_slice(key)?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let mut config =
         builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Certified { config: Arc::new(config), key_hash })
 }

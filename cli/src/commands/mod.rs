@@ -1,6 +1,7 @@
 //! The commands, each from its arguments to its exit code.
 
 mod clone;
+mod doctor;
 mod relay;
 mod seed;
 mod session;
@@ -23,7 +24,8 @@ pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<E
         Command::Share(share) => share::share(share, storage, report, interrupt),
         Command::Clone(clone) => clone::clone(clone, storage, report, interrupt),
         Command::Seed(seed) => seed::seed(seed, storage, report, interrupt),
-        Command::Relay(args) => relay::relay(args, storage, report, interrupt),
+        Command::Relay(args) => relay::relay(args, storage, report),
+        Command::Doctor(args) => doctor::doctor(args, report),
         Command::Verify(args) => verify(&args.file, report).map(|()| Exit::Done),
         Command::Demo => demo(report, interrupt),
     }

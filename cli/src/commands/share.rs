@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_replicate::corestore::Namespace;
-use anypath_transports::Tcp;
+use anypath_transports::outward;
 use anypath_wire::{Address, EncryptionKey, Link, ListenAt, PublicKey};
 
 use super::session::{Session, place_for};
@@ -137,5 +137,5 @@ pub(super) fn listen_at(said: &[ListenAt]) -> Result<Vec<ListenAt>> {
 /// Returns the addresses for the link: those listened at, as others would dial them, and the peers and relays that
 /// were named.
 fn hints(bound: &[Address], via: &[Address]) -> Vec<Address> {
-    bound.iter().map(Tcp::outward).chain(via.iter().cloned()).collect()
+    bound.iter().map(outward).chain(via.iter().cloned()).collect()
 }

@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::Rung;
+use crate::diagnosis::Cause;
 
 /// Something that happened, as written on one line: `{"event":"…", …}`.
 #[derive(Debug, Clone, Serialize)]
@@ -119,6 +120,26 @@ pub enum Event<'a> {
         /// In words.
         message: &'a str,
     },
+    /// What the network does with one way to a relay.
+    Check {
+        /// The word for the way: `tcp`, `udp`, `websocket`.
+        check: &'a str,
+        /// Whether it passes; `None` if that is not what was asked.
+        passes: Option<bool>,
+        /// What was seen, or why not.
+        detail: &'a str,
+    },
+    /// What the network is like on the way to a relay, and what follows.
+    Diagnosis {
+        /// The relay.
+        relay: &'a str,
+        /// What the program will use there: `https/ws`, `https/poll`; `None` if nothing passes.
+        uses: Option<&'a str>,
+        /// What is in the way.
+        causes: &'a [Cause],
+        /// What to send to the network's own people.
+        for_it: &'a str,
+    },
     /// What was asked for is done, up to the newest version known.
     Done {
         /// Files and links of the version; unknown of a drive that is kept without being read.
@@ -173,10 +194,28 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Returns the link, which is all that people get on standard output.
-    pub(super) fn link(&self) -> Option<&'a str> {
+    /// Returns what people get on standard output: what they asked for, a link or what the doctor finds.
+    pub(super) fn output(&self) -> Option<String> {
         match self {
-            Self::Shared { link, again: false, .. } => Some(link),
+            Self::Shared { link, again: false, .. } => Some((*link).to_owned()),
+            Self::Check { check, passes, detail } => {
+                let passes = passes.map_or("", |passes| if passes { "yes" } else { "NO" });
+                Some(format!("{check:<12} {passes:<4} {}", detail.escape_debug()))
+            }
+            Self::Diagnosis { relay, uses, causes, for_it } => {
+                let causes: String =
+                    causes.iter().map(|cause| format!("- {}.\n", cause.detail.escape_debug())).collect();
+                let causes = match (causes.is_empty(), uses) {
+                    (false, _) => causes,
+                    (true, Some(_)) => "Nothing is in the way.\n".to_owned(),
+                    (true, None) => "- Why is said above.\n".to_owned(),
+                };
+                let uses =
+                    uses.map_or("Nothing leads there.".to_owned(), |uses| format!("The program will use {uses}."));
+                Some(format!(
+                    "\n{relay}: what this network is like\n{causes}{uses}\n\nFor whoever runs this network:\n{for_it}"
+                ))
+            }
             _ => None,
         }
     }

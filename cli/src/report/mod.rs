@@ -35,7 +35,7 @@ enum Voice {
 }
 
 impl Report {
-    /// Speaks to people: bars and sentences on standard error, the link alone on standard output.
+    /// Speaks to people: bars and sentences on standard error, what was asked for on standard output.
     pub fn to_people() -> Self {
         Self::new(Box::new(io::stdout()), Voice::People(Bars::new()))
     }
@@ -104,7 +104,7 @@ impl Inner {
             Voice::Json => serde_json::to_string(event).ok(),
             Voice::People(bars) => {
                 bars.tell(event);
-                event.link().map(str::to_owned)
+                event.output()
             }
         };
         // Whoever closed our output does not want to hear more; that is no reason to stop working.

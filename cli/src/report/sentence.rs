@@ -26,7 +26,7 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Unreachable { address, reason } => {
             format!("No peer at {address} yet: {}. Trying again.", reason.escape_debug())
         }
-        Event::Progress { .. } => return None,
+        Event::Progress { .. } | Event::Check { .. } | Event::Diagnosis { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
         Event::Mended { name } => format!("{name:?}: was not what the drive holds; written again"),
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn people_get_the_link_once_and_scripts_each_time() {
         let shared = |again| Event::Shared { link: "hyper://", key: "", files: 1, bytes: 2, encrypted: false, again };
-        assert_eq!([shared(false).link(), shared(true).link()], [Some("hyper://"), None]);
+        assert_eq!([shared(false).output(), shared(true).output()], [Some("hyper://".to_owned()), None]);
         assert_eq!(sentence(&shared(false)).unwrap(), "Sharing 1 file (2 B). Pass on this link; Ctrl-C ends.");
         assert_eq!(sentence(&shared(true)).unwrap(), "Sharing 1 file (2 B).");
         let json = |again| serde_json::to_string(&shared(again)).unwrap();

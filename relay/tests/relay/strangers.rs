@@ -1,20 +1,18 @@
 //! What strangers may try, and that honest sessions go on meanwhile.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anypath_relay::{Config, Hub, Relay};
+use anypath_relay::{Config, Relay};
 use anypath_transports::Transport;
-use anypath_transports::https::session::{
-    CarrierId, Client, ClientConfig, Command, Event, Learnt, Style, Transmit, split_session_id,
-};
+use anypath_transports::https::session::{Client, ClientConfig, Learnt, Transmit};
 use anypath_transports::https::{Descriptor, Target, reason};
 use anypath_wire::{DiscoveryKey, KeyPair, PublicKey, Time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::hand::{Hand, hub};
 use crate::lab::{exchange, lab, meet};
 
 async fn plain(config: Config) -> Relay {
@@ -58,13 +56,13 @@ async fn nonsense_opens_nothing_and_costs_nothing() {
     let relay = plain(Config { body_bytes_max: 100_000, ..Config::default() }).await;
     let at = relay.address();
     for body in [&[][..], &[0; 48], &[7; 1000], &[0xff; 70_000]] {
-        assert!(says(at, &request("POST", "/v1/o", body)).await.starts_with("HTTP/1.1 404"), "{}", body.len());
+        assert!(says(at, &request("POST", "/v1/o/a", body)).await.starts_with("HTTP/1.1 404"), "{}", body.len());
     }
     let unknown = says(at, &request("POST", "/v1/x/a/1", &[5; 64])).await;
     assert!(unknown.starts_with("HTTP/1.1 200"), "a session that is not known is said to be forgotten: {unknown}");
     assert!(says(at, &request("POST", "/v1/x/a/1", &[5; 3])).await.starts_with("HTTP/1.1 404"));
-    let long = b"POST /v1/o HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100001\r\n\r\n";
-    assert!(says(at, long).await.starts_with("HTTP/1.1 400"), "refused by its length alone");
+    let long = b"POST /v1/o/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100001\r\n\r\n";
+    assert!(says(at, long).await.starts_with("HTTP/1.1 413"), "refused by its length alone");
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(100_000));
     assert!(!says(at, head.as_bytes()).await.contains("HTTP/1.1 200"));
     assert_eq!(relay.size().await, [0; 4]);
@@ -125,83 +123,6 @@ impl ReplaceClose for Vec<u8> {
     }
 }
 
-/// A client that is moved by hand, against a hub without sockets.
-struct Hand {
-    client: Client,
-    hash: [u8; 64],
-    carriers: u64,
-    /// Our carriers by the hub's.
-    ours: BTreeMap<CarrierId, CarrierId>,
-}
-
-impl Hand {
-    fn open(hub: &mut Hub, seed: u8) -> Option<Self> {
-        let config = ClientConfig {
-            relay: hub.key(),
-            token: Vec::new(),
-            seed: [seed; 32],
-            session: Default::default(),
-            learnt: Learnt::default(),
-        };
-        let mut client = Client::new(Time::ZERO, config);
-        let Some(Transmit::Post { carrier, body, .. }) = client.poll_transmit() else { panic!("no request") };
-        let answer = hub.open(Time::ZERO, [seed; 48], &body.concat())?;
-        client.handle_bytes(Time::ZERO, carrier, &answer);
-        client.handle_end(Time::ZERO, carrier);
-        match client.poll_event() {
-            Some(Event::Opened { hash, .. }) => {
-                Some(Self { client, hash, carriers: u64::from(seed) << 32, ours: BTreeMap::new() })
-            }
-            _ => None,
-        }
-    }
-
-    /// Asks for a circuit and returns whether it is granted, or why not.
-    fn ask(&mut self, hub: &mut Hub, target: Target) -> Result<(), u64> {
-        let now = Time::ZERO;
-        let circuit = self.client.next_circuit().unwrap();
-        let style = Style { urgent: true, ciphertext: false };
-        self.client.handle_command(now, Command::Open { circuit, style, target: target.encode() });
-        for _ in 0..10 {
-            self.turn(hub);
-            while let Some(event) = self.client.poll_event() {
-                match event {
-                    Event::Accepted { .. } => return Ok(()),
-                    Event::Reset { reason, .. } => return Err(reason),
-                    _ => {}
-                }
-            }
-        }
-        panic!("no answer to {target:?}");
-    }
-
-    fn turn(&mut self, hub: &mut Hub) {
-        let now = Time::ZERO;
-        while let Some(transmit) = self.client.poll_transmit() {
-            let Transmit::Post { carrier, body, .. } = transmit else { continue };
-            self.carriers += 1;
-            let body = body.concat();
-            let (session, rest) = split_session_id(&body).unwrap();
-            let theirs = CarrierId(self.carriers);
-            self.ours.insert(theirs, carrier);
-            hub.handle_open(now, (session, theirs)).unwrap();
-            hub.handle_bytes(now, (session, theirs), rest);
-            hub.handle_end(now, (session, theirs));
-        }
-        while let Some((_, transmit)) = hub.poll_transmit() {
-            let Transmit::Write { carrier, bytes, ends: true } = transmit else { continue };
-            if let Some(carrier) = self.ours.remove(&carrier) {
-                self.client.handle_bytes(now, carrier, &bytes.concat());
-                self.client.handle_end(now, carrier);
-            }
-        }
-    }
-}
-
-fn hub(config: Config) -> Hub {
-    Hub::new(KeyPair::from_seed(&[9; 32]), config)
-}
-
 #[test]
 fn nobody_registers_a_key_that_is_not_theirs() {
     let mut hub = hub(Config::default());
@@ -257,12 +178,13 @@ fn a_replayed_opening_gives_nobody_anything() {
     let config = ClientConfig {
         relay: hub.key(),
         token: Vec::new(),
+        tag: "a".to_owned(),
         seed: [1; 32],
         session: Default::default(),
         learnt: Learnt::default(),
     };
     let Some(Transmit::Post { body, .. }) = Client::new(Time::ZERO, config).poll_transmit() else { panic!() };
-    assert!(hub.open(Time::ZERO, [2; 48], &body.concat()).is_some());
+    assert!(hub.open(Time::ZERO, [2; 48], "a", &body.concat()).is_some());
     assert_eq!(hub.size(), [2, 1, 0, 0]);
     hub.handle_timeout(Time::from_micros(10_000_000));
     assert_eq!(hub.size(), [1, 1, 0, 0]);

@@ -1,18 +1,25 @@
 //! All sessions of a relay, and what joins them: a circuit of one leads to a circuit of another.
 
+mod passing;
+mod weight;
+
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use anypath_transports::https::reason;
 use anypath_transports::https::session::{
-    self, CarrierId, CircuitId, Command, Event, Granted, Server, SessionId, Style,
+    self, CarrierId, CircuitId, Closed, Command, Event, Granted, Server, SessionId, Style,
 };
-use anypath_transports::https::{Descriptor, Target};
-use anypath_wire::{KeyPair, PublicKey, Time, keyed_hash};
+use anypath_transports::https::{Admits, Descriptor, TAGS_MAX, Target};
+use anypath_wire::{DiscoveryKey, KeyPair, PublicKey, Time, keyed_hash};
 use bytes::Bytes;
 
+use self::passing::Join;
+use self::weight::Weight;
 use crate::config::{Access, Config};
-use crate::directory::{Directory, End};
+use crate::directory::{Directory, End, Token};
+use crate::metrics::Metrics;
 
 /// The relay's sessions, as a sans-IO machine; its driver numbers the carriers, which no two sessions share.
 pub struct Hub {
@@ -27,6 +34,11 @@ pub struct Hub {
     /// When each session is to be looked at.
     deadlines: BTreeSet<(Time, SessionId)>,
     transmits: VecDeque<(SessionId, session::Transmit)>,
+    /// What all sessions keep, in bytes.
+    kept_bytes: u64,
+    metrics: Metrics,
+    /// Nobody is let in any more: the relay is about to end.
+    is_retiring: bool,
 }
 
 /// A request or a stream: whose, and which.
@@ -37,20 +49,15 @@ struct Member {
     server: Server,
     /// The hash of its handshake.
     hash: [u8; 64],
+    /// A key that it has proven.
+    proven: Option<PublicKey>,
     /// When it is given up: unproven, or over and not fetched.
     gone_at: Option<Time>,
+    /// When it is sent away, as the relay is about to end.
+    leaves_at: Option<Time>,
     deadline: Option<Time>,
     over: bool,
-}
-
-/// The way from one circuit into another.
-struct Join {
-    to: End,
-    /// What found no room there yet; it counts against the sender's credit.
-    waiting: VecDeque<Bytes>,
-    ending: bool,
-    /// The end has been passed on.
-    ended: bool,
+    weight: Weight,
 }
 
 impl Hub {
@@ -65,19 +72,78 @@ impl Hub {
             unproven: VecDeque::new(),
             deadlines: BTreeSet::new(),
             transmits: VecDeque::new(),
+            kept_bytes: 0,
+            metrics: Metrics::default(),
+            is_retiring: false,
         }
     }
 
-    /// Returns what the relay says about itself, signed.
-    pub fn descriptor(&self) -> String {
-        let descriptor = Descriptor {
+    /// Returns what the relay says about itself, as far as the hub knows.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor {
             key: self.identity.public(),
             version: 1,
             hold_ms_max: HOLD_MS_MAX,
             body_bytes_max: self.config.body_bytes_max as u64,
-            open: self.config.access == Access::Open,
-        };
-        descriptor.encode(&self.identity)
+            admits: match self.config.access {
+                Access::Open => Admits::All,
+                Access::Token(_) => Admits::Token,
+                Access::Keys(_) => Admits::Keys,
+            },
+            tags: self.config.tags.clamp(1, TAGS_MAX),
+            tls_key: None,
+            echo: None,
+        }
+    }
+
+    /// Lets in whom it is told to from now on. A session by a key that is no longer among those told is over; by which
+    /// token one came in is not looked at again.
+    pub fn admit(&mut self, now: Time, access: Access) {
+        self.config.access = access;
+        let out: Vec<_> = self.sessions.iter().filter(|(_, member)| !self.admits(member)).map(|(id, _)| *id).collect();
+        let mut touched = BTreeSet::new();
+        for session in out {
+            let proven = self.sessions.get(&session).is_some_and(|member| member.proven.is_some());
+            if proven {
+                self.command(now, session, Command::Close { reason: reason::NOT_ADMITTED }, &mut touched);
+            }
+        }
+        touched.into_iter().for_each(|session| self.settle(now, session));
+    }
+
+    /// Whether a session may do what it likes, having shown what it was asked for.
+    fn admits(&self, member: &Member) -> bool {
+        let Access::Keys(keys) = &self.config.access else { return true };
+        member.proven.is_some_and(|key| keys.contains(&key))
+    }
+
+    /// Lets nobody in any more, and sends the sessions away one after the other within that time, so that they do not all
+    /// come back at once.
+    pub fn retire(&mut self, now: Time, within: Duration) {
+        self.is_retiring = true;
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        for (turn, session) in (1..).zip(sessions) {
+            // Their numbers are random, and so is their order.
+            let after = within * turn / count;
+            let mut touched = BTreeSet::from([session]);
+            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            self.command(now, session, Command::GoAway { after_ms }, &mut touched);
+            if let Some(member) = self.sessions.get_mut(&session) {
+                member.leaves_at = Some(now + after);
+            }
+            self.settle(now, session);
+        }
+    }
+
+    /// Returns what the relay counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Returns what the relay signs with.
+    pub(crate) fn identity(&self) -> &KeyPair {
+        &self.identity
     }
 
     /// Returns the relay's key.
@@ -91,26 +157,44 @@ impl Hub {
         [self.sessions.len(), keys, topics, self.joined.len() / 2]
     }
 
-    /// Opens a session for a request to `/v1/o`; `entropy` is fresh randomness. Returns the answer's body; nothing if the
+    /// Opens a session for a request to `/v1/o/<tag>`; `entropy` is fresh randomness. Returns the answer's body; nothing if the
     /// body is no such request, or there is no room.
-    pub fn open(&mut self, now: Time, entropy: [u8; 48], body: &[u8]) -> Option<Bytes> {
+    pub fn open(&mut self, now: Time, entropy: [u8; 48], tag: &str, body: &[u8]) -> Option<Bytes> {
         let (seed, id) = entropy.split_first_chunk::<32>()?;
-        let asked = session::ask(&self.identity, *seed, body).ok()?;
+        let Ok(asked) = session::ask(&self.identity, *seed, body) else {
+            self.metrics.refused(reason::UNKNOWN);
+            return None;
+        };
         if let Access::Token(token) = &self.config.access
             && !same(token, &asked.token)
         {
+            self.metrics.refused(reason::NOT_ADMITTED);
             return asked.refuse(reason::NOT_ADMITTED);
         }
         self.make_room(now);
-        if self.sessions.len() >= self.config.sessions_max {
-            return asked.refuse(reason::FULL);
+        let full = self.sessions.len() >= self.config.sessions_max;
+        if full || self.is_retiring {
+            let reason = if full { reason::FULL } else { reason::RETIRING };
+            self.metrics.refused(reason);
+            return asked.refuse(reason);
         }
         let session = SessionId(id.try_into().ok()?);
-        let granted = Granted { session, forgotten: self.forgotten_token(session), tag: "a".to_owned() };
+        let granted = Granted { session, forgotten: self.forgotten_token(session), tag: tag.to_owned() };
         let (answer, server, hash) = asked.grant(now, &granted, self.config.session.clone())?;
         let gone_at = Some(now + Duration::from_millis(self.config.unproven_ms_max));
-        let member = Member { server, hash, gone_at, deadline: None, over: false };
+        let member = Member {
+            server,
+            hash,
+            proven: None,
+            gone_at,
+            leaves_at: None,
+            deadline: None,
+            over: false,
+            weight: Weight::default(),
+        };
         self.sessions.insert(session, member);
+        self.metrics.opened();
+        tracing::info!(session = %brief(session), sessions = self.sessions.len(), "a session is open");
         self.unproven.push_back(session);
         self.settle(now, session);
         Some(answer)
@@ -129,7 +213,7 @@ impl Hub {
         while self.unproven.len() >= most
             && let Some(oldest) = self.unproven.pop_front()
         {
-            self.forget(now, oldest, &mut touched);
+            self.forget(now, oldest, "unproven", &mut touched);
         }
         touched.into_iter().for_each(|session| self.settle(now, session));
     }
@@ -201,20 +285,49 @@ impl Hub {
     /// Does all that follows from what happened in a session, in others as well.
     fn settle(&mut self, now: Time, session: SessionId) {
         let mut touched = BTreeSet::from([session]);
+        self.settle_all(now, &mut touched);
+        while self.kept_bytes > self.config.memory_bytes_max as u64
+            && let Some(stuck) = self.most_stuck()
+        {
+            tracing::debug!(kept = self.kept_bytes, "a session is given up, for there is too little memory");
+            self.forget(now, stuck, "memory", &mut touched);
+            self.settle_all(now, &mut touched);
+        }
+    }
+
+    /// Returns the session whose client has taken nothing for the longest time of what is kept for it.
+    fn most_stuck(&self) -> Option<SessionId> {
+        let keeping = self.sessions.iter().filter(|(_, member)| member.weight.bytes > 0);
+        let stuck = keeping.min_by_key(|(_, member)| (member.weight.stuck_since, Reverse(member.weight.bytes)));
+        stuck.map(|(session, _)| *session)
+    }
+
+    fn settle_all(&mut self, now: Time, touched: &mut BTreeSet<SessionId>) {
         while let Some(session) = touched.pop_first() {
             while let Some(event) = self.sessions.get_mut(&session).and_then(|member| member.server.poll_event()) {
-                self.note(now, session, event, &mut touched);
+                self.note(now, session, event, touched);
             }
             let Some(member) = self.sessions.get_mut(&session) else { continue };
+            if member.leaves_at.take_if(|at| now >= *at).is_some() {
+                member.server.handle_command(now, Command::Close { reason: reason::RETIRING });
+                touched.insert(session);
+                continue;
+            }
             while let Some(transmit) = member.server.poll_transmit() {
                 self.transmits.push_back((session, transmit));
             }
             let gone = member.gone_at.is_some_and(|at| now >= at) || (member.over && member.server.carriers() == 0);
             if gone {
-                self.forget(now, session, &mut touched);
+                self.forget(now, session, "unproven", touched);
                 continue;
             }
-            let due = [member.server.poll_deadline().map(|it| it.at), member.gone_at].into_iter().flatten().min();
+            self.kept_bytes -= member.weight.bytes;
+            member.weight.note(now, member.server.kept_bytes());
+            self.kept_bytes += member.weight.bytes;
+            let due = [member.server.poll_deadline().map(|it| it.at), member.gone_at, member.leaves_at]
+                .into_iter()
+                .flatten()
+                .min();
             if due != member.deadline {
                 self.deadlines.extend(due.map(|at| (at, session)));
                 if let Some(before) = std::mem::replace(&mut member.deadline, due) {
@@ -264,10 +377,11 @@ impl Hub {
                 self.part(now, (session, circuit), reason, touched);
             }
             Event::Closed(why) => {
-                tracing::debug!(?why, "a session is over");
+                tracing::info!(session = %brief(session), ?why, "a session is over");
                 if let Some(member) = self.sessions.get_mut(&session) {
                     member.over = true;
                     member.gone_at = Some(now + FAREWELL_TIME);
+                    self.metrics.over(ending(why), member.server.sent_again());
                 }
                 self.leave(now, session, touched);
             }
@@ -278,42 +392,78 @@ impl Hub {
     /// Does what a circuit asks for.
     fn ask(&mut self, now: Time, end: End, style: Style, target: &[u8], touched: &mut BTreeSet<SessionId>) {
         let (session, circuit) = end;
-        let Some(member) = self.sessions.get(&session) else { return };
-        let target = Target::decode(target);
-        let refused = match target {
-            Some(Target::Peer(key)) => self.join(now, end, style, &key, touched).err(),
-            Some(target @ Target::Register { .. }) => match target.proven(&member.hash) {
-                Some(key) => {
-                    if let Some(before) = self.directory.register(key, end) {
-                        self.end(now, before, reason::REPLACED, touched);
-                    }
-                    self.command(now, session, Command::Accept { circuit }, touched);
-                    None
-                }
-                None => Some(reason::UNPROVEN),
-            },
-            Some(Target::Announce { key, topic }) if self.directory.session_of(&key) == Some(session) => {
-                self.directory.announce(topic, key, end);
-                self.command(now, session, Command::Accept { circuit }, touched);
-                None
+        let done = match Target::decode(target) {
+            Some(target @ (Target::Register { .. } | Target::Prove { .. })) => self.prove(now, end, &target, touched),
+            Some(_) if !self.sessions.get(&session).is_some_and(|member| self.admits(member)) => {
+                Err(reason::NOT_ADMITTED)
             }
-            Some(Target::Announce { .. }) => Some(reason::UNPROVEN),
+            Some(Target::Peer(key)) => self.lead(now, end, style, &key, touched),
+            Some(Target::Announce { key, topic }) => self.announce(now, end, key, topic, touched),
             Some(Target::LookUp(topic)) => {
                 let keys: Vec<u8> = self.directory.look_up(&topic).iter().flat_map(|key| key.0).collect();
                 self.command(now, session, Command::Accept { circuit }, touched);
                 self.command(now, session, Command::Send { circuit, bytes: keys.into() }, touched);
                 self.command(now, session, Command::End { circuit }, touched);
-                None
+                Ok(())
             }
-            Some(Target::From(_)) | None => Some(reason::UNKNOWN),
+            Some(Target::Meet(token)) => {
+                self.meet(now, end, token, touched);
+                Ok(())
+            }
+            Some(Target::From(_)) | None => Err(reason::UNKNOWN),
         };
-        if let Some(reason) = refused {
+        if let Err(reason) = done {
+            self.metrics.circuit_refused(reason);
             self.command(now, session, Command::Reset { circuit, reason }, touched);
         }
     }
 
+    /// Takes a proof of a key, and registers it if that is asked for.
+    fn prove(&mut self, now: Time, end: End, target: &Target, touched: &mut BTreeSet<SessionId>) -> Result<(), u64> {
+        let (session, circuit) = end;
+        let member = self.sessions.get_mut(&session).ok_or(reason::GONE)?;
+        let key = target.proven(&member.hash).ok_or(reason::UNPROVEN)?;
+        if matches!(&self.config.access, Access::Keys(keys) if !keys.contains(&key)) {
+            return Err(reason::NOT_ADMITTED);
+        }
+        member.proven = Some(key);
+        if matches!(target, Target::Register { .. })
+            && let Some(before) = self.directory.register(key, end)
+        {
+            self.end(now, before, reason::REPLACED, touched);
+        }
+        self.command(now, session, Command::Accept { circuit }, touched);
+        Ok(())
+    }
+
+    fn announce(
+        &mut self,
+        now: Time,
+        end: End,
+        key: PublicKey,
+        topic: DiscoveryKey,
+        touched: &mut BTreeSet<SessionId>,
+    ) -> Result<(), u64> {
+        // It may be registered in another session of the same peer: those of several tags may lead here.
+        if self.sessions.get(&end.0).and_then(|member| member.proven) != Some(key) {
+            return Err(reason::UNPROVEN);
+        }
+        self.directory.announce(topic, key, end);
+        self.command(now, end.0, Command::Accept { circuit: end.1 }, touched);
+        Ok(())
+    }
+
+    /// Joins two circuits with the same token; the first of them waits.
+    fn meet(&mut self, now: Time, end: End, token: Token, touched: &mut BTreeSet<SessionId>) {
+        let Some(other) = self.directory.pair(token, end) else { return };
+        self.join(end, other);
+        for (session, circuit) in [other, end] {
+            self.command(now, session, Command::Accept { circuit }, touched);
+        }
+    }
+
     /// Joins a circuit to a new one of the peer with that key.
-    fn join(
+    fn lead(
         &mut self,
         now: Time,
         end: End,
@@ -324,57 +474,11 @@ impl Hub {
         let to = self.directory.session_of(key).ok_or(reason::NOBODY)?;
         let member = self.sessions.get_mut(&to).ok_or(reason::NOBODY)?;
         let circuit = member.server.next_circuit().ok_or(reason::FULL)?;
-        let target = Target::From(self.directory.key_of(end.0)).encode();
+        let from = self.sessions.get(&end.0).and_then(|member| member.proven);
+        let target = Target::From(from).encode();
         self.command(now, to, Command::Open { circuit, style, target }, touched);
-        let other = (to, circuit);
-        let fresh = |to| Join { to, waiting: VecDeque::new(), ending: false, ended: false };
-        self.joined.insert(end, fresh(other));
-        self.joined.insert(other, fresh(end));
+        self.join(end, (to, circuit));
         Ok(())
-    }
-
-    /// Passes on what came on a circuit, as far as there is room.
-    fn pass(&mut self, now: Time, from: End, touched: &mut BTreeSet<SessionId>) {
-        while let Some(join) = self.joined.get_mut(&from) {
-            let (to, circuit) = join.to;
-            let Some(first) = join.waiting.front_mut() else {
-                if join.ending {
-                    self.finish(now, from, touched);
-                }
-                return;
-            };
-            let Some(member) = self.sessions.get_mut(&to) else { return };
-            let room = member.server.send_room(circuit);
-            if room == 0 {
-                return;
-            }
-            let bytes = first.split_to(room.min(first.len()));
-            if first.is_empty() {
-                join.waiting.pop_front();
-            }
-            let consumed = Command::Consumed { circuit: from.1, bytes: bytes.len() as u64 };
-            self.command(now, to, Command::Send { circuit, bytes }, touched);
-            self.command(now, from.0, consumed, touched);
-        }
-    }
-
-    /// Hands on the end of one direction; with the second one the two circuits are parted.
-    fn finish(&mut self, now: Time, from: End, touched: &mut BTreeSet<SessionId>) {
-        let Some(join) = self.joined.get_mut(&from).filter(|join| !join.ended) else { return };
-        join.ended = true;
-        let (to, circuit) = join.to;
-        self.command(now, to, Command::End { circuit }, touched);
-        if self.joined.get(&(to, circuit)).is_none_or(|back| back.ended) {
-            self.joined.remove(&from);
-            self.joined.remove(&(to, circuit));
-        }
-    }
-
-    /// Ends both of two circuits, of which one was reset or is gone.
-    fn part(&mut self, now: Time, end: End, reason: u64, touched: &mut BTreeSet<SessionId>) {
-        let Some((to, circuit)) = self.joined.remove(&end).map(|join| join.to) else { return };
-        self.joined.remove(&(to, circuit));
-        self.command(now, to, Command::Reset { circuit, reason }, touched);
     }
 
     /// Ends a circuit of ours or theirs, for that reason.
@@ -391,9 +495,13 @@ impl Hub {
         own.into_iter().for_each(|end| self.part(now, end, reason::GONE, touched));
     }
 
-    fn forget(&mut self, now: Time, session: SessionId, touched: &mut BTreeSet<SessionId>) {
+    fn forget(&mut self, now: Time, session: SessionId, why: &'static str, touched: &mut BTreeSet<SessionId>) {
         self.leave(now, session, touched);
         let Some(member) = self.sessions.remove(&session) else { return };
+        self.kept_bytes -= member.weight.bytes;
+        if !member.over {
+            self.metrics.over(why, member.server.sent_again());
+        }
         let open = member.server.carrier_ids();
         self.transmits.extend(open.map(|carrier| (session, session::Transmit::Drop { carrier })));
         if let Some(at) = member.deadline {
@@ -413,6 +521,23 @@ impl Hub {
         let secret = keyed_hash(self.identity.seed(), b"anypath forgotten sessions");
         let token = keyed_hash(&secret, &session.0);
         std::array::from_fn(|i| token[i])
+    }
+}
+
+/// Returns as much of a session's number as tells it from others in a log.
+fn brief(session: SessionId) -> String {
+    let [a, b, c, d, ..] = session.0;
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
+}
+
+/// What the end of a session is called.
+fn ending(why: Closed) -> &'static str {
+    match why {
+        Closed::ByUs => "relay",
+        Closed::ByPeer { .. } => "client",
+        Closed::Silent => "silent",
+        Closed::Misbehaved(_) => "misbehaved",
+        _ => "other",
     }
 }
 
