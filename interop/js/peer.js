@@ -13,6 +13,8 @@ const Bees = require('./bees')
 const Drives = require('./drives')
 const Links = require('./links')
 const Channels = require('./channels')
+const Hyperswarm = require('./hyperswarm')
+const Classic = require('./classic')
 
 console.log = console.error // hypercore prints of conflicts; our lines alone go to stdout
 
@@ -28,6 +30,8 @@ const bees = new Bees(cores)
 const drives = new Drives(cores, store)
 const links = new Links(cores, store, emit)
 const channels = new Channels(links, emit)
+const hyperswarm = new Hyperswarm()
+const classic = new Classic()
 
 const verbs = {
   ...links.verbs(),
@@ -35,6 +39,8 @@ const verbs = {
   ...prefixed('bee', bees.verbs()),
   ...prefixed('drive', drives.verbs()),
   ...prefixed('channel', channels.verbs()),
+  ...prefixed('hyperswarm', hyperswarm.verbs()),
+  ...prefixed('classic', classic.verbs()),
   // {seed}: before anything else is asked for. All peers of one seed are the same writer.
   seed: ({ seed }) => { keys = { primaryKey: createHash('sha256').update(seed).digest(), unsafe: true } },
   memory: () => process.memoryUsage(),
@@ -55,6 +61,8 @@ async function answer ({ id, do: name, ...command }) {
 }
 
 async function close () {
+  await hyperswarm.close()
+  await classic.close()
   await links.close()
   await drives.close()
   await cores.close()

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::Process;
 use crate::content::hex;
+use crate::lab::Namespace;
 
 /// A running `anypath --json`.
 #[derive(Debug)]
@@ -34,7 +35,25 @@ impl Anypath {
     /// Starts the program with `--json --store STORE` and the arguments. The home folder and the platform's data
     /// folders are one beside the store (`STORE.home`), so that nothing of the person who runs the tests is touched.
     pub fn start<S: AsRef<OsStr>>(store: &Path, arguments: impl IntoIterator<Item = S>) -> Result<Self> {
-        Self::start_command(store, Command::new(binary()?), arguments)
+        Self::start_by(store, Command::new, arguments)
+    }
+
+    /// Starts it in a network of its own.
+    pub fn start_in<S: AsRef<OsStr>>(
+        network: &Namespace,
+        store: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        Self::start_by(store, |binary| network.command(binary), arguments)
+    }
+
+    /// Starts it by the command that is made of its path.
+    pub(crate) fn start_by<S: AsRef<OsStr>>(
+        store: &Path,
+        command: impl FnOnce(PathBuf) -> Command,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        Self::start_command(store, command(binary()?), arguments)
     }
 
     /// Starts it where a folder is a file system of `bytes` of its own, gone at the end. `None` where that cannot be
@@ -265,17 +284,17 @@ pub fn listening_address(program: &mut Anypath, index: usize) -> Result<Address>
     Ok(listening["address"].as_str().context("listening without an address")?.parse()?)
 }
 
-/// Finds the program: `ANYPATH_BIN`, or beside the running test in the target folder.
-fn binary() -> Result<PathBuf> {
+/// Finds the program: `ANYPATH_BIN`, or beside the running program, or beside the folder of the running test.
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("ANYPATH_BIN") {
         return Ok(path.into());
     }
-    let test = std::env::current_exe()?;
-    let path = test.ancestors().nth(2).context("the test is not in a target folder")?.join("anypath");
-    if !path.exists() {
-        bail!("{} is missing: build it with `cargo build -p anypath-cli`, or name it in ANYPATH_BIN", path.display());
-    }
-    Ok(path)
+    let running = std::env::current_exe()?;
+    let mut places = running.ancestors().skip(1).take(2).map(|folder| folder.join("anypath"));
+    places.find(|path| path.is_file()).with_context(|| {
+        let build = if cfg!(debug_assertions) { "cargo build" } else { "cargo build --release" };
+        format!("the program is missing: build it with `{build} -p anypath-cli`, or name it in ANYPATH_BIN")
+    })
 }
 
 /// The exit code of a wrong command line.
@@ -286,8 +305,9 @@ mod tests {
     use super::*;
 
     fn script(folder: &Path, script: &str) -> Anypath {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]);
+        // A shell cannot trap what it was started to ignore, as what runs in the background ignores an interrupt.
+        let mut shell = Command::new("env");
+        shell.args(["--default-signal=INT", "sh", "-c", script]);
         Anypath::start_command(&folder.join("store"), shell, ["anypath"]).unwrap()
     }
 

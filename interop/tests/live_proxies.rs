@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use anypath_interop::proxy::{Asks, Proxy, USER};
+use anypath_interop::proxy::{Asks, Ground, Proxy, Squid, Tinyproxy, USER};
 use anypath_interop::skip;
 use anypath_transports::Tcp;
 use anypath_transports::https::{Dialer, DialerConfig, Proxies, ProxyError, ReachError, TlsConfig};
@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 #[tokio::test]
 async fn squid_lets_us_through() -> Result<()> {
     let relay = relay().await?;
-    let Some(squid) = Proxy::squid(Asks::Nothing, relay.port)? else { return no("squid") };
+    let Some(squid) = squid(Asks::Nothing, relay.port)? else { return no("squid") };
     relay.reach(&format!("http://{}", squid.place())).await?;
     written(&squid, "TCP_TUNNEL/200", 1).await?;
     let error =
@@ -34,24 +34,24 @@ async fn squid_lets_us_through() -> Result<()> {
 
 #[tokio::test]
 async fn squid_asks_for_a_password_in_clear() -> Result<()> {
-    asks(Asks::Basic, Proxy::squid).await
+    asks(Asks::Basic, squid).await
 }
 
 #[tokio::test]
 async fn squid_asks_for_a_digest() -> Result<()> {
-    asks(Asks::Digest, Proxy::squid).await
+    asks(Asks::Digest, squid).await
 }
 
 #[tokio::test]
 async fn tinyproxy_lets_us_through() -> Result<()> {
     let relay = relay().await?;
-    let Some(tinyproxy) = Proxy::tinyproxy(Asks::Nothing, relay.port)? else { return no("tinyproxy") };
+    let Some(tinyproxy) = tinyproxy(Asks::Nothing, relay.port)? else { return no("tinyproxy") };
     relay.reach(&format!("http://{}", tinyproxy.place())).await
 }
 
 #[tokio::test]
 async fn tinyproxy_asks_for_a_password_in_clear() -> Result<()> {
-    asks(Asks::Basic, Proxy::tinyproxy).await
+    asks(Asks::Basic, tinyproxy).await
 }
 
 /// With the password it is reached, three times; with a wrong one it is not, and the proxy is shown that once; without
@@ -88,6 +88,14 @@ async fn written(squid: &Proxy, what: &str, times: usize) -> Result<()> {
     let log = squid.log()?;
     ensure!(log.matches(what).count() == times, "{what} {times} times in {log}");
     Ok(())
+}
+
+fn squid(asks: Asks, allowed: u16) -> Result<Option<Proxy>> {
+    Squid { asks, allowed, opens: None }.start(Ground::loopback()?)
+}
+
+fn tinyproxy(asks: Asks, allowed: u16) -> Result<Option<Proxy>> {
+    Tinyproxy { asks, allowed, silent_s: 600 }.start(Ground::loopback()?)
 }
 
 fn no(program: &str) -> Result<()> {

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use anypath_interop::folder::{Plan, expect_same, generate, list};
-use anypath_interop::nginx::Nginx;
-use anypath_interop::proxy::{Asks, Proxy, USER};
+use anypath_interop::proxy::{Asks, Ground, Proxy, Squid, USER};
 use anypath_interop::{Anypath, Finished, skip};
 use anypath_wire::{Address, Link};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -30,8 +29,8 @@ fn requests_alone_carry_it_too() -> Result<()> {
 #[test]
 fn both_may_sit_behind_proxies_that_ask_for_passwords() -> Result<()> {
     let lab = Lab::new()?;
-    let (Some(digest), Some(basic)) = (Proxy::squid(Asks::Digest, lab.port)?, Proxy::squid(Asks::Basic, lab.port)?)
-    else {
+    let squid = |asks| Squid { asks, allowed: lab.port, opens: None }.start(Ground::loopback()?);
+    let (Some(digest), Some(basic)) = (squid(Asks::Digest)?, squid(Asks::Basic)?) else {
         skip("squid is not installed: apt install squid");
         return Ok(());
     };
@@ -95,35 +94,6 @@ fn a_relay_may_be_killed_and_come_back_in_the_middle() -> Result<()> {
     expect_same(&list(&source)?, &list(&target)?)
 }
 
-#[test]
-fn nginx_may_stand_in_front_as_we_say_it_should() -> Result<()> {
-    let Some(lab) = Lab::behind_nginx(|config| config)? else { return no_nginx() };
-    let done = lab.share_and_clone(&[], &[])?;
-    ensure!(transport(&done)?.starts_with("https/"), "{:?}", done.events);
-    Ok(())
-}
-
-/// As it comes, nginx strips upgrades, keeps requests and answers until they are whole, and refuses bodies over 1 MiB.
-#[test]
-fn nginx_may_stand_in_front_as_it_comes() -> Result<()> {
-    let plainly = |config: String| {
-        let (head, rest) = config.split_once("location / {").expect("a location");
-        let ours = ["proxy_pass", "}"];
-        let kept = rest.lines().take_while(|line| !line.contains("# WebSockets"));
-        let kept: Vec<_> = kept.filter(|line| ours.iter().any(|word| line.trim().starts_with(word))).collect();
-        format!("{head}location / {{\n{}\n}}\n", kept.join("\n"))
-    };
-    let Some(lab) = Lab::behind_nginx(plainly)? else { return no_nginx() };
-    let done = lab.share_and_clone(&[], &[])?;
-    ensure!(transport(&done)? == "https/poll", "{:?}", done.events);
-    Ok(())
-}
-
-fn no_nginx() -> Result<()> {
-    skip("nginx is not installed: apt install nginx-light");
-    Ok(())
-}
-
 /// A relay, and a folder to share.
 struct Lab {
     folder: TempDir,
@@ -131,7 +101,6 @@ struct Lab {
     port: u16,
     /// None while it is killed.
     relay: Option<Anypath>,
-    _nginx: Option<Nginx>,
 }
 
 impl Lab {
@@ -141,19 +110,7 @@ impl Lab {
         let listening = relay.first("listening")?;
         let address = listening["address"].as_str().context("no address")?.to_owned();
         let port = address.parse::<Address>()?.port;
-        Ok(Self { folder, address, port, relay: Some(relay), _nginx: None })
-    }
-
-    /// Starts a relay without TLS, and nginx in front of it, by our configuration as `edit` leaves it.
-    fn behind_nginx(edit: impl Fn(String) -> String) -> Result<Option<Self>> {
-        let folder = certified()?;
-        let mut relay = Anypath::start(&folder.path().join("relay"), ["relay", "--plain", "--listen", "127.0.0.1:0"])?;
-        let listening = relay.first("listening")?;
-        let behind = listening["address"].as_str().context("no address")?.parse::<Address>()?;
-        let Some(nginx) = Nginx::start(folder.path(), behind.port, edit)? else { return Ok(None) };
-        let port = nginx.port;
-        let address = Address { host: "localhost".to_owned(), port, ..behind }.to_string();
-        Ok(Some(Self { folder, address, port, relay: Some(relay), _nginx: Some(nginx) }))
+        Ok(Self { folder, address, port, relay: Some(relay) })
     }
 
     fn certificate(&self) -> std::path::PathBuf {

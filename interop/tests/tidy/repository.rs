@@ -46,6 +46,6 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<File>) {
 }
 
 /// What nobody writes by hand; a linked worktree has a file `.git`.
-const NOT_OURS: &[&str] = &[".git", "target", "node_modules"];
+const NOT_OURS: &[&str] = &[".git", "target", "node_modules", ".venv"];
 /// Larger files are data, in bytes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
