@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use anypath_wire::Hasher;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::warm;
 
 /// A folder to be shared.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,7 @@ pub fn measure(share: Share<'_>, root: &Path, load: Load) -> Result<Imported> {
     let bytes = make(&folder, load)?;
     let share = |folder: &Path, store: &str| share(folder, &root.join(store));
     let hash = timed(|| hash_all(&folder))?;
+    warm();
     let import = share(&folder, "store")?;
     let list = timed(|| list(&folder, &mut |_| Ok(())))?;
     let again = share(&folder, "store")?;
@@ -64,16 +67,6 @@ pub fn measure(share: Share<'_>, root: &Path, load: Load) -> Result<Imported> {
     share(&root.join("empty"), "empty store")?;
     let start = share(&root.join("empty"), "empty store")?;
     Ok(Imported { bytes, hash, import, list, again, start })
-}
-
-/// Returns where the program lies beside the one that runs, or `ANYPATH_BIN`.
-///
-/// # Errors
-/// If it is not there.
-pub fn program() -> Result<PathBuf> {
-    let beside = || Some(std::env::current_exe().ok()?.with_file_name("anypath"));
-    let program = std::env::var_os("ANYPATH_BIN").map(PathBuf::from).or_else(beside).filter(|path| path.exists());
-    program.context("no `anypath` beside this program: cargo build --release -p anypath-cli")
 }
 
 /// Makes files of pseudo-random bytes, 256 to a folder, older than the last tick of the file system's clock; returns the

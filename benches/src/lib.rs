@@ -17,7 +17,7 @@ mod run;
 mod usage;
 
 pub use figures::{Figures, Summary, figure};
-pub use machine::{JS, Machine, file_system};
+pub use machine::{JS, Machine, file_system, warm};
 pub use report::{Bar, Bars, Page, Part, Table, Target, Tone};
 pub use run::{Options, Plan, REPORTS, Section, Subject, run};
 pub use usage::{Usage, process_cpu_seconds, thread_cpu_seconds};

@@ -59,7 +59,7 @@ impl Machine {
 
 /// Makes use of memory and gives it back, a quarter of all but at most 2 GiB: a virtual machine whose host gives memory
 /// when it is first used would charge that to whoever comes first.
-pub(crate) fn warm() {
+pub fn warm() {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = kib(&memory, "MemAvailable").unwrap_or(0) << 8;
     let mut used = vec![0u8; usize::try_from(bytes).unwrap_or(0).min(WARM_BYTES_MAX)];

@@ -8,13 +8,14 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::Result;
-use anypath_benches::import::{Imported, LOADS, measure, program, share};
+use anypath_benches::import::{Imported, LOADS, measure, share};
+use anypath_interop::binary;
 
 fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let runs: usize = arguments.next().map_or(Ok(3), |runs| runs.parse())?;
     let root = arguments.next().map_or_else(env::temp_dir, Into::into);
-    let program = program()?;
+    let program = binary()?;
     println!("| folder | MiB | hash, ms | import, ms | hash / import | list, ms | again, ms | started, ms |");
     println!("|---|---|---|---|---|---|---|---|");
     for load in LOADS {
