@@ -100,9 +100,10 @@ module.exports = class Hyperswarm {
     return { key: server.publicKey.toString('hex'), relays: server.relayAddresses.map(({ host, port }) => host + ':' + port) }
   }
 
-  // {dht, key, text, lan?} -> what came back. Without `lan` both ends punch, though they are on one machine.
+  // {dht, key, text, lan?} -> what came back. Without `lan` both ends punch, though they are on one machine: `fastOpen` is
+  // a first shot at the peer's address, which on one machine may hit before the two have agreed on anything.
   async connect ({ dht, key, text, lan = true }) {
-    const socket = this.node(dht).connect(bytes(key), { localConnection: lan })
+    const socket = this.node(dht).connect(bytes(key), { localConnection: lan, fastOpen: lan })
     return new Promise((resolve, reject) => {
       socket.on('error', reject)
       socket.on('open', () => socket.write(text))
