@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::site::{join, wan};
+use super::site::join;
 use super::{Lab, Namespace, Site};
 use crate::process::Process;
 use crate::proxy::await_listening;
@@ -16,7 +16,6 @@ use crate::proxy::await_listening;
 pub struct Plain {
     _process: Process,
     folder: TempDir,
-    address: String,
     _machine: Namespace,
 }
 
@@ -30,15 +29,14 @@ pub enum Way {
 }
 
 impl Lab {
-    /// Starts a plain HTTPS server on a machine of its own, on port 443.
+    /// Starts a plain HTTPS server on a machine of its own, on port 443; a lab has one at a time.
     pub fn plain(&self) -> Result<Plain> {
-        let (machine, number) = (Namespace::new("plain")?, self.next_number());
-        join(&self.public, &machine, number, None)?;
-        let address = wan(number).to_string();
+        let machine = Namespace::new("plain")?;
+        join(&self.public, &machine, PLAIN_NUMBER, None)?;
         let folder = TempDir::new()?;
         // Its workers are another user.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
-        let (certificate, key) = self.authority.issue(&address)?;
+        let (certificate, key) = self.authority.issue(PLAIN)?;
         let path = |name: &str| folder.path().join(name);
         fs::write(path("cert.pem"), certificate)?;
         fs::write(path("key.pem"), key)?;
@@ -47,11 +45,21 @@ impl Lab {
         let mut process =
             Process::spawn("nginx", command.arg("-p").arg(folder.path()).arg("-c").arg(path("nginx.conf")))?;
         await_listening(&mut process, 443)?;
-        Ok(Plain { _process: process, folder, address, _machine: machine })
+        Ok(Plain { _process: process, folder, _machine: machine })
     }
 }
 
 impl Plain {
+    /// Opens a secure connection by curl from a site, and returns how many seconds that took: TCP and TLS, and what a
+    /// proxy asks.
+    pub fn connect(&self, site: &Site) -> Result<f64> {
+        let mut curl = site.command("curl");
+        curl.args(["--silent", "--show-error", "--head", "--output", "/dev/null", "--proxy-anyauth"]);
+        let output = curl.args(["--write-out", "%{time_appconnect}", &format!("https://{PLAIN}/")]).output()?;
+        ensure!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).parse()?)
+    }
+
     /// Moves so many bytes by curl between it and a site, and returns how many seconds the bytes took, without what
     /// opens the connection.
     pub fn move_bytes(&self, site: &Site, way: Way, bytes: u64) -> Result<f64> {
@@ -59,7 +67,7 @@ impl Plain {
         let made = fs::File::create(&file)?;
         made.set_permissions(fs::Permissions::from_mode(0o666))?;
         made.set_len(bytes)?;
-        let url = format!("https://{}/file", self.address);
+        let url = format!("https://{PLAIN}/file");
         let mut curl = site.command("curl");
         curl.args(["--silent", "--show-error", "--fail", "--http1.1", "--output", "/dev/null", "--proxy-anyauth"]);
         let write = "%{time_total} %{time_starttransfer} %{time_pretransfer}";
@@ -76,6 +84,10 @@ impl Plain {
         Ok(total - if way == Way::Up { began } else { first })
     }
 }
+
+/// Its name, which every site knows, and its number among the machines of the public network: above all sites'.
+pub(super) const PLAIN: &str = "plain.lab";
+pub(super) const PLAIN_NUMBER: u8 = 200;
 
 /// All its files lie in one folder.
 const CONFIG: &str = "\

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::line::Laid;
+use super::plain::{PLAIN, PLAIN_NUMBER};
 use super::rules::rules;
 use super::{Authority, BRIDGE, Lab, Line, Namespace, Profile, RELAY, RELAY_IP};
 use crate::anypath::{Anypath, binary};
@@ -62,7 +63,7 @@ impl Site {
 
     /// Sets addresses, names and rules.
     fn settle(&self, root: &Authority) -> Result<()> {
-        let known = format!("127.0.0.1 localhost\n{RELAY_IP} {RELAY}\n");
+        let known = format!("127.0.0.1 localhost\n{RELAY_IP} {RELAY}\n{} {PLAIN}\n", wan(PLAIN_NUMBER));
         self.host.write("ssl/certs/ca-certificates.crt", &root.certificate())?;
         let Some(gateway) = &self.gateway else { return self.host.write("hosts", &known) };
         gateway.write("hosts", &known)?;

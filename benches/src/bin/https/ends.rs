@@ -16,6 +16,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{interval, sleep};
 
+use crate::first;
+
 /// What a process of this program does at its end.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Side {
@@ -28,6 +30,12 @@ pub(crate) enum Side {
     /// Send small messages beside bulk or none, and print how long each took there and back.
     #[command(hide = true)]
     Ping { relay: Address, rung: Rung, bulk: Bulk },
+    /// Be found at the relay, and serve a core of one block.
+    #[command(hide = true)]
+    Hold { relay: Address },
+    /// Fetch that core, and print when its block was there.
+    #[command(hide = true)]
+    Fetch { relay: Address },
 }
 
 /// What may carry the session.
@@ -84,6 +92,8 @@ impl Side {
                 say(&serde_json::to_string(&trips)?);
                 Ok(())
             }
+            Self::Hold { relay } => first::hold(&relay).await,
+            Self::Fetch { relay } => first::fetch(relay).await,
         }
     }
 }
@@ -226,12 +236,22 @@ async fn take(reader: &mut Reader, bytes: u64) -> Result<()> {
 }
 
 fn transport(seed: u8, rung: Rung) -> Result<Https> {
-    let proxies = Proxies::from_environment(|name| std::env::var(name).ok())?;
-    let dialer = Dialer::new(Arc::new(Tcp::default()), DialerConfig { proxies, ..DialerConfig::default() })?;
-    let identity = KeyPair::from_seed(&[seed; 32]);
-    let https = Https::new(dialer, HttpsConfig { identity, token: Vec::new(), sockets: rung == Rung::Any });
+    let https = https(seed, rung)?;
     https.meet(DiscoveryKey([7; 32]));
     Ok(https)
+}
+
+/// Makes a transport of any carriers that meets nobody yet.
+pub(crate) fn https(seed: u8, rung: Rung) -> Result<Https> {
+    let proxies = Proxies::from_environment(|name| std::env::var(name).ok())?;
+    let dialer = Dialer::new(Arc::new(Tcp::default()), DialerConfig { proxies, ..DialerConfig::default() })?;
+    let sockets = rung == Rung::Any;
+    Ok(Https::new(dialer, HttpsConfig { identity: identity(seed), token: Vec::new(), sockets }))
+}
+
+/// Returns who a peer is, by its number.
+pub(crate) fn identity(seed: u8) -> KeyPair {
+    KeyPair::from_seed(&[seed; 32])
 }
 
 fn now() -> u64 {
@@ -240,7 +260,7 @@ fn now() -> u64 {
 }
 
 #[expect(clippy::print_stdout, reason = "the other process reads it")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 

@@ -5,6 +5,7 @@
 //! both ends of what it measures: it starts itself with the hidden words.
 
 mod ends;
+mod first;
 mod place;
 mod sections;
 

@@ -23,10 +23,10 @@ impl Place {
         Ok(Self { site, open, lab })
     }
 
-    /// Starts the end that does what it is asked for, at the open site; it ends when dropped.
-    pub(crate) fn serve(&self) -> Result<Process> {
+    /// Starts this program at the open site as the end that waits for others; it ends when dropped.
+    pub(crate) fn start(&self, what: &str, words: &[&str]) -> Result<Process> {
         let mut command = self.open.command(&here()?);
-        let mut process = Process::spawn("serve", command.args(["serve", self.lab.relay(), "any"]))?;
+        let mut process = Process::spawn(what, command.args([what, self.lab.relay()]).args(words))?;
         let line = process.line()?;
         ensure!(line.as_deref() == Some("ready"), "the other end does not begin: {line:?} {}", process.stderr());
         Ok(process)

@@ -17,7 +17,7 @@ impl Section for Latency {
     fn measure(&self, plan: &Plan, figures: &mut Figures) -> Result<()> {
         for (profile, name) in CASES {
             let place = Place::build(profile)?;
-            let _other = place.serve()?;
+            let _other = place.start("serve", &["any"])?;
             for round in plan.rounds(ROUNDS_MAX) {
                 for bulk in BULK {
                     let Trips { up, down } = place.ask("ping", &["poll", bulk])?;

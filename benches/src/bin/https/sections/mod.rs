@@ -2,8 +2,9 @@
 
 mod latency;
 mod rate;
+mod start;
 
 use anypath_benches::Section;
 
 /// All of them, in the report's order.
-pub(crate) const ALL: &[&dyn Section] = &[&rate::Rate, &latency::Latency];
+pub(crate) const ALL: &[&dyn Section] = &[&rate::Rate, &latency::Latency, &start::Start];

@@ -28,7 +28,7 @@ impl Section for Rate {
         let bytes = if plan.long { 256 << 20 } else { 64 << 20 };
         for case in CASES {
             let place = Place::build(case.profile)?;
-            let (plain, _other) = (place.lab.plain()?, place.serve()?);
+            let (plain, _other) = (place.lab.plain()?, place.start("serve", &["any"])?);
             for round in plan.rounds(ROUNDS_MAX) {
                 for (way, word) in WAYS {
                     let curl = plain.move_bytes(&place.site, way, bytes)?;
