@@ -8,7 +8,7 @@ use anypath_replicate::noise::{
 };
 use anypath_replicate::replicator::{FrameError, PeerId};
 use anypath_transports::{Conn, Reader, Writer};
-use anypath_wire::{Handshake, KeyPair};
+use anypath_wire::{Handshake, KeyPair, Role};
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,15 +70,19 @@ pub(crate) struct Shaken {
     sealer: Sealer,
 }
 
-/// Shakes hands, within a time limit.
-pub(crate) async fn shake(conn: Conn, identity: &KeyPair) -> Result<Shaken, ConnectionError> {
-    timeout(HANDSHAKE_TIME_MAX, shake_hands(conn, identity)).await.map_err(|_| ConnectionError::Silent)?
+/// Begins a handshake.
+pub(crate) fn begin(role: Role, identity: &KeyPair) -> Result<XxHandshake, ConnectionError> {
+    Ok(XxHandshake::new(role, identity, random()?))
 }
 
-async fn shake_hands(conn: Conn, identity: &KeyPair) -> Result<Shaken, ConnectionError> {
-    let Conn { role, mut reader, mut writer, .. } = conn;
+/// Shakes hands, within a time limit.
+pub(crate) async fn shake(conn: Conn, noise: XxHandshake, identity: &KeyPair) -> Result<Shaken, ConnectionError> {
+    timeout(HANDSHAKE_TIME_MAX, shake_hands(conn, noise, identity)).await.map_err(|_| ConnectionError::Silent)?
+}
+
+async fn shake_hands(conn: Conn, mut noise: XxHandshake, identity: &KeyPair) -> Result<Shaken, ConnectionError> {
+    let Conn { mut reader, mut writer, .. } = conn;
     let mut frames = Frames::new(HANDSHAKE_BYTES_MAX);
-    let mut noise = XxHandshake::new(role, identity, random()?);
     let handshake = loop {
         while let Some(frame) = noise.poll_frame() {
             writer.write_all(&frame).await?;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anypath_replicate::noise::XxHandshake;
 use anypath_transports::{Conn, Listener};
 use anypath_wire::{Address, Role};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info_span};
 
-use crate::connection::{ConnectionError, shake};
+use crate::connection::{ConnectionError, begin, shake};
 use crate::event::{Event, PeerInfo, Unreachable};
 use crate::node::Shared;
 
@@ -49,7 +50,8 @@ pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
         let node = node.clone();
         let cut = node.cut();
         tokio::spawn(async move {
-            if let Err(error) = run(&node, conn, Instant::now(), cut).await {
+            let ran = async { run(&node, conn, begin(Role::Responder, &node.identity)?, Instant::now(), cut).await };
+            if let Err(error) = ran.await {
                 debug!(%error, "an incoming connection ended");
             }
             drop(place);
@@ -87,12 +89,14 @@ async fn dial(
 ) -> Result<(), Unreachable> {
     let transport = node.transports.iter().find(|transport| transport.speaks(address));
     let transport = transport.ok_or_else(|| Unreachable::NoTransport(address.clone()))?;
+    let mut noise = begin(Role::Initiator, &node.identity)?;
+    let first = noise.poll_frame().unwrap_or_default();
     let conn = tokio::select! {
-        conn = transport.dial(address) => conn?,
+        conn = transport.dial_saying(address, &first) => conn?,
         _ = cut.changed() => return Ok(()),
     };
     // What was dialled says more than the address it led to.
-    run(node, Conn { remote: address.clone(), ..conn }, started, cut).await?;
+    run(node, Conn { remote: address.clone(), ..conn }, noise, started, cut).await?;
     Ok(())
 }
 
@@ -100,6 +104,7 @@ async fn dial(
 async fn run(
     node: &Arc<Shared>,
     conn: Conn,
+    noise: XxHandshake,
     started: Instant,
     mut cut: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
@@ -109,7 +114,7 @@ async fn run(
     let span = info_span!("connection", transport, %address, incoming);
     async {
         let shaken = tokio::select! {
-            shaken = shake(conn, &node.identity) => shaken?,
+            shaken = shake(conn, noise, &node.identity) => shaken?,
             _ = cut.changed() => return Ok(()),
         };
         let key = shaken.handshake.remote;

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use anypath_wire::{Address, ListenAt};
+use tokio::io::AsyncWriteExt;
 
 use crate::{AcceptError, Conn, DialError, ListenError};
 
@@ -19,6 +20,17 @@ pub trait Transport: Send + Sync {
 
     /// Opens a byte stream to the peer that listens there; this end is the initiator.
     fn dial<'a>(&'a self, to: &'a Address) -> BoxFuture<'a, Result<Conn, DialError>>;
+
+    /// Does the same, and sends bytes on the stream. A transport that can sends them along with what opens the stream, and
+    /// so spares a round trip.
+    fn dial_saying<'a>(&'a self, to: &'a Address, first: &'a [u8]) -> BoxFuture<'a, Result<Conn, DialError>> {
+        Box::pin(async move {
+            let mut conn = self.dial(to).await?;
+            let written = conn.writer.write_all(first).await;
+            written.map_err(|source| DialError::Io { to: to.clone(), source })?;
+            Ok(conn)
+        })
+    }
 
     /// Begins to accept byte streams there, until the listener is dropped.
     fn listen<'a>(&'a self, at: &'a ListenAt) -> BoxFuture<'a, Result<Box<dyn Listener>, ListenError>>;

@@ -50,14 +50,18 @@ impl Lab {
 }
 
 impl Plain {
-    /// Opens a secure connection by curl from a site, and returns how many seconds that took: TCP and TLS, and what a
-    /// proxy asks.
-    pub fn connect(&self, site: &Site) -> Result<f64> {
+    /// Opens a secure connection by curl from a site, and returns how many seconds that took, TCP and TLS and what a
+    /// proxy asks, and how many a request on it.
+    pub fn connect(&self, site: &Site) -> Result<(f64, f64)> {
         let mut curl = site.command("curl");
-        curl.args(["--silent", "--show-error", "--head", "--output", "/dev/null", "--proxy-anyauth"]);
-        let output = curl.args(["--write-out", "%{time_appconnect}", &format!("https://{PLAIN}/")]).output()?;
+        curl.args(["--silent", "--show-error", "--head", "--output", "/dev/null", "--http1.1", "--proxy-anyauth"]);
+        let write = "%{time_pretransfer} %{time_starttransfer}";
+        let output = curl.args(["--write-out", write, &format!("https://{PLAIN}/")]).output()?;
         ensure!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8_lossy(&output.stdout).parse()?)
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (secure, answered) = said.split_once(' ').context("curl tells too little")?;
+        let (secure, answered): (f64, f64) = (secure.parse()?, answered.parse()?);
+        Ok((secure, answered - secure))
     }
 
     /// Moves so many bytes by curl between it and a site, and returns how many seconds the bytes took, without what
@@ -105,6 +109,7 @@ http {
     scgi_temp_path scgi;
     server {
         listen 443 ssl;
+        ssl_protocols TLSv1.3;
         ssl_certificate cert.pem;
         ssl_certificate_key key.pem;
         location / {

@@ -179,7 +179,13 @@ impl Hub {
             return asked.refuse(reason);
         }
         let session = SessionId(id.try_into().ok()?);
-        let granted = Granted { session, forgotten: self.forgotten_token(session), tag: tag.to_owned() };
+        let granted = Granted {
+            session,
+            forgotten: self.forgotten_token(session),
+            tag: tag.to_owned(),
+            tags: self.config.tags.clamp(1, TAGS_MAX),
+            proof: matches!(self.config.access, Access::Keys(_)),
+        };
         let (answer, server, hash) = asked.grant(now, &granted, self.config.session.clone())?;
         let gone_at = Some(now + Duration::from_millis(self.config.unproven_ms_max));
         let member = Member {
@@ -398,6 +404,14 @@ impl Hub {
                 Err(reason::NOT_ADMITTED)
             }
             Some(Target::Peer(key)) => self.lead(now, end, style, &key, touched),
+            Some(Target::Any { topic, but }) => {
+                let keys = self.directory.look_up(&topic);
+                let others: Vec<_> = keys.iter().filter(|key| Some(**key) != but).collect();
+                // The numbers of sessions are random: who is found by many is not always the same.
+                let turn = usize::from(session.0[0]) % others.len().max(1);
+                let key = others.get(turn).copied().ok_or(reason::NOBODY);
+                key.and_then(|key| self.lead(now, end, style, key, touched))
+            }
             Some(Target::Announce { key, topic }) => self.announce(now, end, key, topic, touched),
             Some(Target::LookUp(topic)) => {
                 let keys: Vec<u8> = self.directory.look_up(&topic).iter().flat_map(|key| key.0).collect();
@@ -476,7 +490,7 @@ impl Hub {
         let circuit = member.server.next_circuit().ok_or(reason::FULL)?;
         let from = self.sessions.get(&end.0).and_then(|member| member.proven);
         let target = Target::From(from).encode();
-        self.command(now, to, Command::Open { circuit, style, target }, touched);
+        self.command(now, to, Command::Open { circuit, style, target, first: Bytes::new() }, touched);
         self.join(end, (to, circuit));
         Ok(())
     }

@@ -28,6 +28,7 @@ impl Hand {
             seed: [seed; 32],
             session: Default::default(),
             learnt: Learnt::default(),
+            attempts_max: u64::MAX,
         };
         let mut client = Client::new(Time::ZERO, config);
         let Some(Transmit::Post { carrier, body, .. }) = client.poll_transmit() else { panic!("no request") };
@@ -46,7 +47,7 @@ impl Hand {
     pub(crate) fn begin(&mut self, target: Target) -> CircuitId {
         let circuit = self.client.next_circuit().unwrap();
         let style = Style { urgent: true, ciphertext: false };
-        self.command(Command::Open { circuit, style, target: target.encode() });
+        self.command(Command::Open { circuit, style, target: target.encode(), first: bytes::Bytes::new() });
         circuit
     }
 

@@ -97,6 +97,14 @@ impl Dialer {
         self.wallet.scheme()
     }
 
+    /// Waits until several connections to a host may be dialled at once: a proxy that refuses our password is not to see
+    /// it twice.
+    pub(super) async fn may_hurry(&self, host: &str) {
+        if self.config.proxies.for_host(host).is_some_and(|proxy| proxy.credentials.is_some()) {
+            self.wallet.welcome().await;
+        }
+    }
+
     async fn dial_untimed(&self, host: &str, port: u16) -> Result<Dialled, ReachError> {
         let proxy = self.config.proxies.for_host(host);
         let line = match proxy {

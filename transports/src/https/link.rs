@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anypath_wire::{PublicKey, Time};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use thiserror::Error;
 use tokio::io::DuplexStream;
@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep_until};
 use super::pipe::{self, Outward};
 use super::posts::{PostError, Posts};
 use super::session::{
-    CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Config, Event, Failure, Learnt, Style, Transmit,
+    CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Config, Event, Failure, Granted, Learnt, Style,
+    Transmit,
 };
 use super::sockets::{self, Attempts, Socket};
 
@@ -34,6 +35,8 @@ pub(super) struct Opened {
     pub(super) link: Link,
     /// The hash that registrations sign.
     pub(super) hash: [u8; 64],
+    /// What the relay gave.
+    pub(super) granted: Granted,
     /// Circuits that the relay offers.
     pub(super) offered: mpsc::Receiver<Offer>,
 }
@@ -58,10 +61,13 @@ pub(super) enum LinkError {
     Refused(u64),
 }
 
+/// Where a circuit goes once it is granted, or why it is not.
+type Reply = oneshot::Sender<Result<DuplexStream, LinkError>>;
+
 /// What the circuits ask of the task.
 pub(super) enum Ask {
-    /// A circuit to that target.
-    Open { target: Bytes, style: Style, reply: oneshot::Sender<Result<DuplexStream, LinkError>> },
+    /// A circuit to that target; the first bytes go along.
+    Open { target: Bytes, style: Style, first: Bytes, reply: Reply },
     /// Takes bytes; the reply comes when there is room for more.
     Send { circuit: CircuitId, bytes: Bytes, reply: oneshot::Sender<()> },
     /// Bytes have gone on to the application.
@@ -81,23 +87,27 @@ impl Link {
         tag: String,
         seed: [u8; 32],
         sockets: bool,
+        attempts_max: u64,
     ) -> Result<Opened, LinkError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (opened, waiting) = oneshot::channel();
-        let config = ClientConfig { relay, token, tag, seed, session: Config::default(), learnt: Learnt::default() };
+        let (session, learnt) = (Config::default(), Learnt::default());
+        let config = ClientConfig { relay, token, tag, seed, session, learnt, attempts_max };
         let task =
             Task { sockets: Attempts::new(sockets), ..Task::new(posts, config, asks.downgrade(), offers, opened) };
         let on_socket = Arc::clone(&task.on_socket);
         tokio::spawn(task.run(asked));
-        let hash = waiting.await.unwrap_or(Err(Closed::Silent)).map_err(LinkError::NotOpened)?;
-        Ok(Opened { link: Self { asks, on_socket }, hash, offered })
+        let (hash, granted) = waiting.await.unwrap_or(Err(Closed::Silent)).map_err(LinkError::NotOpened)?;
+        Ok(Opened { link: Self { asks, on_socket }, hash, granted, offered })
     }
 
-    /// Opens a circuit, and returns it once it is granted.
-    pub(super) async fn circuit(&self, target: Bytes, style: Style) -> Result<DuplexStream, LinkError> {
+    /// Opens a circuit, and returns it once it is granted. The first bytes on it go along with the question, and are lost
+    /// if it is refused.
+    pub(super) async fn circuit(&self, target: Bytes, style: Style, first: &[u8]) -> Result<DuplexStream, LinkError> {
         let (reply, replied) = oneshot::channel();
-        self.asks.send(Ask::Open { target, style, reply }).await.map_err(|_| LinkError::Over)?;
+        let first = Bytes::copy_from_slice(first);
+        self.asks.send(Ask::Open { target, style, first, reply }).await.map_err(|_| LinkError::Over)?;
         replied.await.unwrap_or(Err(LinkError::Over))
     }
 
@@ -135,8 +145,11 @@ struct Circuit {
     /// Nothing more goes out, and nothing more comes.
     over: [bool; 2],
     /// Who waits for it to be granted, and the application's end of it.
-    asked: Option<(oneshot::Sender<Result<DuplexStream, LinkError>>, DuplexStream)>,
+    asked: Option<(Reply, DuplexStream)>,
 }
+
+/// The hash that registrations sign and what the relay gave, or why there is no session.
+type OpenedOrNot = Result<([u8; 64], Granted), Closed>;
 
 struct Task {
     posts: Arc<Posts>,
@@ -144,7 +157,7 @@ struct Task {
     began: Instant,
     asks: mpsc::WeakSender<Ask>,
     offers: mpsc::Sender<Offer>,
-    opened: Option<oneshot::Sender<Result<[u8; 64], Closed>>>,
+    opened: Option<oneshot::Sender<OpenedOrNot>>,
     circuits: BTreeMap<CircuitId, Circuit>,
     requests: BTreeMap<CarrierId, AbortHandle>,
     /// Ends all requests with the session.
@@ -164,7 +177,7 @@ impl Task {
         config: ClientConfig,
         asks: mpsc::WeakSender<Ask>,
         offers: mpsc::Sender<Offer>,
-        opened: oneshot::Sender<Result<[u8; 64], Closed>>,
+        opened: oneshot::Sender<OpenedOrNot>,
     ) -> Self {
         let (came, comes) = mpsc::channel(ASKS_MAX);
         Self {
@@ -234,17 +247,7 @@ impl Task {
 
     fn take(&mut self, ask: Ask) {
         match ask {
-            Ask::Open { target, style, reply } => {
-                let Some(circuit) = self.client.next_circuit() else {
-                    drop(reply.send(Err(LinkError::Refused(super::target::reason::FULL))));
-                    return;
-                };
-                self.command(Command::Open { circuit, style, target });
-                let stream = self.pipe(circuit);
-                if let Some(it) = self.circuits.get_mut(&circuit) {
-                    it.asked = stream.map(|stream| (reply, stream));
-                }
-            }
+            Ask::Open { target, style, first, reply } => self.open(target, style, first, reply),
             Ask::Send { circuit, bytes, reply } => {
                 if let Some(it) = self.circuits.get_mut(&circuit) {
                     it.waiting = Some((bytes, reply));
@@ -263,6 +266,18 @@ impl Task {
                     self.command(Command::Reset { circuit, reason: super::target::reason::GONE });
                 }
             }
+        }
+    }
+
+    fn open(&mut self, target: Bytes, style: Style, first: Bytes, reply: Reply) {
+        let Some(circuit) = self.client.next_circuit() else {
+            drop(reply.send(Err(LinkError::Refused(super::target::reason::FULL))));
+            return;
+        };
+        self.command(Command::Open { circuit, style, target, first });
+        let stream = self.pipe(circuit);
+        if let Some(it) = self.circuits.get_mut(&circuit) {
+            it.asked = stream.map(|stream| (reply, stream));
         }
     }
 
@@ -326,8 +341,9 @@ impl Task {
         }
         while let Some(transmit) = self.client.poll_transmit() {
             match transmit {
-                Transmit::Post { carrier, route, body } => {
-                    let request = request(Arc::clone(&self.posts), carrier, route.path(), body, self.came.clone());
+                Transmit::Post { carrier, route, body, patient } => {
+                    let post = Post { carrier, path: route.path(), body: joined(&body), patient };
+                    let request = request(Arc::clone(&self.posts), post, self.came.clone());
                     self.requests.insert(carrier, self.running.spawn(request));
                 }
                 Transmit::Drop { carrier } => {
@@ -380,9 +396,9 @@ impl Task {
 
     fn tell(&mut self, event: Event) {
         match event {
-            Event::Opened { hash, .. } => {
+            Event::Opened { hash, granted } => {
                 if let Some(opened) = self.opened.take() {
-                    opened.send(Ok(hash)).ok();
+                    opened.send(Ok((hash, granted))).ok();
                 }
             }
             Event::Offered { circuit, target, .. } => {
@@ -436,25 +452,23 @@ impl Task {
     }
 }
 
-/// Makes one request, and tells what comes of it.
-async fn request(
-    posts: Arc<Posts>,
+/// A request to be made.
+struct Post {
     carrier: CarrierId,
     path: String,
-    body: Vec<Bytes>,
-    came: mpsc::Sender<(CarrierId, Came)>,
-) {
-    let body = if let [one] = &body[..] {
-        one.clone()
-    } else {
-        body.iter()
-            .fold(BytesMut::new(), |mut all, part| {
-                all.extend_from_slice(part);
-                all
-            })
-            .freeze()
-    };
-    let outcome = exchange(&posts, carrier, &path, body, &came).await;
+    body: Bytes,
+    patient: bool,
+}
+
+/// Joins parts, without copying if there is one.
+fn joined(parts: &[Bytes]) -> Bytes {
+    if let [one] = parts { one.clone() } else { parts.concat().into() }
+}
+
+/// Makes one request, and tells what comes of it.
+async fn request(posts: Arc<Posts>, post: Post, came: mpsc::Sender<(CarrierId, Came)>) {
+    let carrier = post.carrier;
+    let outcome = exchange(&posts, post, &came).await;
     let last = outcome.unwrap_or_else(|error| {
         tracing::debug!(%error, "a request failed");
         Came::Failure(Failure::Broken)
@@ -463,14 +477,9 @@ async fn request(
     drop(came.send((carrier, last)).await);
 }
 
-async fn exchange(
-    posts: &Posts,
-    carrier: CarrierId,
-    path: &str,
-    body: Bytes,
-    came: &mpsc::Sender<(CarrierId, Came)>,
-) -> Result<Came, PostError> {
-    let mut answered = posts.post(path, body).await?;
+async fn exchange(posts: &Posts, post: Post, came: &mpsc::Sender<(CarrierId, Came)>) -> Result<Came, PostError> {
+    let Post { carrier, path, body, patient } = post;
+    let mut answered = posts.post(&path, body, patient).await?;
     let status = answered.response.status();
     if status != hyper::StatusCode::OK {
         return Ok(Came::Failure(Failure::Status(status.as_u16())));

@@ -1,6 +1,6 @@
 //! Requests to one relay: connections that are used again, one request at a time on each.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -10,6 +10,7 @@ use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
+use tokio::task::JoinSet;
 
 use super::descriptor::{DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor};
 use super::dialer::{Dialer, ReachError, place};
@@ -52,14 +53,36 @@ impl Posts {
         Self { dialer, host: host.to_owned(), port, idle: Mutex::default() }
     }
 
-    /// Makes a POST request, and returns the head of its answer.
-    pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<Answered, PostError> {
-        self.request(Method::POST, path, body).await
+    /// Sees that the relay is reached: there is a connection afterwards, for the first request. Those for the next ones are
+    /// dialled beside it.
+    pub(super) async fn reach(self: &Arc<Self>) -> Result<(), PostError> {
+        if !self.idle().is_empty() {
+            return Ok(());
+        }
+        let mut beside: JoinSet<()> = (0..WARM).map(|_| Arc::clone(self).warm()).collect();
+        let sender = self.connect().await?;
+        self.idle().push(sender);
+        beside.detach_all();
+        Ok(())
+    }
+
+    /// Dials a connection that is kept for a request to come.
+    async fn warm(self: Arc<Self>) {
+        self.dialer.may_hurry(&self.host).await;
+        if let Ok(sender) = self.connect().await {
+            self.idle().push(sender);
+        }
+    }
+
+    /// Makes a POST request, and returns the head of its answer. A patient one leaves the last idle connection to others.
+    pub(super) async fn post(&self, path: &str, body: Bytes, patient: bool) -> Result<Answered, PostError> {
+        let spared = usize::from(patient);
+        self.request(Method::POST, path, body, spared).await
     }
 
     /// Asks the relay what it says about itself; nothing if what is there is no relay.
     pub(super) async fn descriptor(&self) -> Result<Option<Descriptor>, PostError> {
-        let mut answered = self.request(Method::GET, DESCRIPTOR_PATH, Bytes::new()).await?;
+        let mut answered = self.request(Method::GET, DESCRIPTOR_PATH, Bytes::new(), 0).await?;
         let body = Limited::new(answered.response.body_mut(), DESCRIPTOR_BYTES_MAX).collect().await;
         let descriptor = body.ok().and_then(|body| Descriptor::decode(&body.to_bytes()));
         self.keep(answered);
@@ -73,7 +96,7 @@ impl Posts {
 
     /// Keeps a connection, on which the answer has come whole, for the next request.
     pub(super) fn keep(&self, answered: Answered) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         if idle.len() < IDLE_MAX && !answered.sender.is_closed() {
             idle.push(answered.sender);
         }
@@ -81,11 +104,11 @@ impl Posts {
 
     /// Lets go of all kept connections: where one request was not answered, they may lead to nobody any more.
     pub(super) fn forget(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle().clear();
     }
 
-    async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Answered, PostError> {
-        let mut sender = match self.take().await {
+    async fn request(&self, method: Method, path: &str, body: Bytes, spared: usize) -> Result<Answered, PostError> {
+        let mut sender = match self.take(spared).await {
             Some(sender) => sender,
             None => self.connect().await?,
         };
@@ -102,14 +125,21 @@ impl Posts {
         Ok(Answered { response, sender })
     }
 
-    /// Returns a connection that was used before and is still open.
-    async fn take(&self) -> Option<Sender> {
+    /// Returns an idle connection that is still open, if more of them are idle than are to be spared.
+    async fn take(&self, spared: usize) -> Option<Sender> {
         loop {
-            let mut sender = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            let mut sender = {
+                let mut idle = self.idle();
+                if idle.len() > spared { idle.pop() } else { None }
+            }?;
             if sender.ready().await.is_ok() {
                 return Some(sender);
             }
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Sender>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self) -> Result<Sender, PostError> {
@@ -121,5 +151,7 @@ impl Posts {
     }
 }
 
+/// How many connections a session needs at once beside the one that opened it: two requests are held, one brings something.
+const WARM: usize = 2;
 /// How many idle connections are kept: as many as are ever in use.
 const IDLE_MAX: usize = 6;

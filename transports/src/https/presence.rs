@@ -28,8 +28,9 @@ impl Presence {
     pub(super) async fn begin(shared: &Arc<Shared>, place: &Place) -> Result<Self, RelayError> {
         // Before there is a topic, some tag is as good as any.
         let first = shared.topics.borrow().first().copied().unwrap_or(DiscoveryKey([0; 32]));
-        let tag = shared.tag(place, &first).await?;
-        let registered = Registered::open(shared, place, &tag).await?;
+        let (tag, opened) = shared.open_for(place, &first).await?;
+        let registered = Registered::begin(shared, place, &tag, opened).await?;
+        shared.note(place, |known| known.present = true);
         let (found, offers) = mpsc::channel(OFFERS_MAX);
         let presences = Presences { shared: Arc::clone(shared), place: place.clone(), found };
         let mut tasks = JoinSet::new();
@@ -64,8 +65,7 @@ impl Presences {
         loop {
             let now = topics.borrow_and_update().clone();
             for topic in now {
-                // It is known by now, so nobody is asked.
-                let Ok(tag) = self.shared.tag(&self.place, &topic).await else { continue };
+                let tag = self.shared.known(&self.place).tag(&topic);
                 if held.insert(tag.clone()) {
                     sessions.spawn(self.clone().hold(tag, None));
                 }
@@ -120,8 +120,13 @@ impl Registered {
     /// Opens a session, registers our key in it, and announces the topics with its tag.
     async fn open(shared: &Shared, place: &Place, tag: &Tag) -> Result<Self, RelayError> {
         let opened = shared.open(place, tag).await?;
+        Self::begin(shared, place, tag, opened).await
+    }
+
+    /// Registers our key in a session, and announces the topics with its tag.
+    async fn begin(shared: &Shared, place: &Place, tag: &Tag, opened: Opened) -> Result<Self, RelayError> {
         let target = Target::register(&shared.config.identity, &opened.hash);
-        let key = opened.link.circuit(target.encode(), URGENT).await.map_err(|error| shared.refusal(error))?;
+        let key = opened.link.circuit(target.encode(), URGENT, &[]).await.map_err(|error| shared.refusal(error))?;
         let (tag, topics) = (tag.clone(), shared.topics.subscribe());
         let mut registered = Self { opened, tag, topics, held: BTreeMap::new(), _key: key };
         registered.announce(shared, place).await?;
@@ -139,7 +144,7 @@ impl Registered {
             };
             self.topics.mark_changed();
             let target = Target::Announce { key, topic }.encode();
-            self.held.insert(topic, self.opened.link.circuit(target, URGENT).await?);
+            self.held.insert(topic, self.opened.link.circuit(target, URGENT, &[]).await?);
         }
     }
 

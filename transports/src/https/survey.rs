@@ -100,7 +100,7 @@ impl Surveyor {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
         let began = Instant::now();
-        Link::open(Arc::clone(&self.posts), relay, token, "a".to_owned(), seed, false).await?;
+        Link::open(Arc::clone(&self.posts), relay, token, "a".to_owned(), seed, false, u64::MAX).await?;
         Ok(began.elapsed())
     }
 
@@ -120,7 +120,7 @@ impl Surveyor {
     pub async fn body(&self) -> Result<usize, RelayError> {
         for length in BODIES {
             // It opens no session, but is read to its end.
-            let answered = self.posts.post("/v1/o/a", vec![0; length].into()).await;
+            let answered = self.posts.post("/v1/o/a", vec![0; length].into(), false).await;
             // One that breaks off in the middle may have been found too long as well.
             let passes = answered.is_ok_and(|answered| answered.response.status() != StatusCode::PAYLOAD_TOO_LARGE);
             if passes {

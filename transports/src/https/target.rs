@@ -10,6 +10,7 @@
 //! | look up | 4, topic (32) | carries keys, 32 bytes each, found under the topic, and ends |
 //! | from | 5, key (32) or nothing | at the other end of *peer*: who asks, if the relay knows |
 //! | prove | 6, key (32), signature (64) | is granted; from then on the session counts as that key's, without being found by it |
+//! | any | 8, topic (32), key (32) or nothing | leads to a peer that is found under the topic, but not to the one with that key |
 //! | meet | 7, token (32) | leads to the other circuit with that token, once there are two; nothing is sent before that |
 //!
 //! The signature is over `anypath register`, the hash of the session's handshake (64) and the key: it proves that who
@@ -48,6 +49,13 @@ pub enum Target {
         /// What proves that it is ours, the same as of a registration.
         signature: Signature,
     },
+    /// A way to any peer under the topic.
+    Any {
+        /// The topic.
+        topic: DiscoveryKey,
+        /// Our own key, if it is found under the topic as well.
+        but: Option<PublicKey>,
+    },
     /// A way to whoever else has that token, which is good for one pair.
     Meet([u8; 32]),
 }
@@ -82,6 +90,7 @@ impl Target {
             Self::From(Some(key)) => &[&[5], &key.0],
             Self::Prove { key, signature } => &[&[6], &key.0, signature],
             Self::Meet(token) => &[&[7], token],
+            Self::Any { topic, but } => &[&[8], &topic.0, but.as_ref().map_or(&[], |key| &key.0)],
         };
         parts.concat().into()
     }
@@ -108,6 +117,11 @@ impl Target {
                 Some(Self::Prove { key: PublicKey(*key), signature: signature.try_into().ok()? })
             }
             7 => whole(rest).map(Self::Meet),
+            8 => {
+                let (topic, key) = rest.split_first_chunk()?;
+                let but = if key.is_empty() { None } else { Some(PublicKey(whole(key)?)) };
+                Some(Self::Any { topic: DiscoveryKey(*topic), but })
+            }
             _ => None,
         }
     }
@@ -153,6 +167,8 @@ mod tests {
             Target::From(Some(key)),
             Target::Prove { key, signature: [3; 64] },
             Target::Meet([4; 32]),
+            Target::Any { topic, but: None },
+            Target::Any { topic, but: Some(key) },
         ] {
             let bytes = target.encode();
             assert_eq!(Target::decode(&bytes), Some(target));

@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anypath_wire::{Address, DiscoveryKey, KeyPair, ListenAt, PublicKey, Role, keyed_hash};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, DuplexStream, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::sync::watch;
 
-use super::descriptor::Admits;
 use super::dialer::{Dialer, ReachError};
 use super::link::{Link, LinkError, Opened};
 use super::posts::{PostError, Posts};
 use super::presence::Presence;
-use super::session::Style;
+use super::session::{Closed, Style};
 use super::target::{Target, reason};
 use crate::{AcceptError, BoxFuture, Conn, DialError, ListenError, Listener, Transport};
 
@@ -49,10 +48,13 @@ pub(super) type Place = (String, u16);
 #[derive(Clone, Default)]
 pub(super) struct Known {
     key: Option<PublicKey>,
-    admits: Admits,
-    /// Over how many tags topics are spread there; 0 as long as it was not asked.
+    /// Whether a key is to be proven before anything else is asked.
+    proof: bool,
+    /// Over how many tags topics are spread there; 0 as long as it has not said so.
     tags: u64,
     posts: Option<Arc<Posts>>,
+    /// Whether we are to be found there.
+    pub(super) present: bool,
     /// The sessions that are dialled by, by their tags.
     links: BTreeMap<Tag, Link>,
 }
@@ -133,15 +135,21 @@ impl Transport for Https {
     }
 
     fn dial<'a>(&'a self, to: &'a Address) -> BoxFuture<'a, Result<Conn, DialError>> {
+        self.dial_saying(to, &[])
+    }
+
+    fn dial_saying<'a>(&'a self, to: &'a Address, first: &'a [u8]) -> BoxFuture<'a, Result<Conn, DialError>> {
         Box::pin(async move {
             if to.scheme != NAME {
                 return Err(DialError::NotSpoken { transport: NAME, to: to.clone() });
             }
             self.expect(to);
             let place = (to.host.clone(), to.port);
-            let stream = self.0.dial(&place).await;
+            let (along, rest) = first.split_at(first.len().min(ALONG_BYTES_MAX));
+            let stream = self.0.dial(&place, along).await;
             let stream = stream.map_err(|source| DialError::Relay { to: to.clone(), source: Box::new(source) })?;
-            let (stream, carried) = stream;
+            let (mut stream, carried) = stream;
+            stream.write_all(rest).await.map_err(|source| DialError::Io { to: to.clone(), source })?;
             Ok(conn(Role::Initiator, to.clone(), carried, stream))
         })
     }
@@ -173,26 +181,68 @@ impl Shared {
         self.relays.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned().unwrap_or_default()
     }
 
-    fn note(&self, place: &Place, note: impl FnOnce(&mut Known)) {
+    pub(super) fn note(&self, place: &Place, note: impl FnOnce(&mut Known)) {
         note(self.relays.lock().unwrap_or_else(PoisonError::into_inner).entry(place.clone()).or_default());
     }
 
-    /// Opens a session with a relay, after it was seen that a relay is there and that it has the right key.
-    pub(super) async fn open(&self, place: &Place, tag: &Tag) -> Result<Opened, RelayError> {
-        let (posts, key) = self.inquire(place).await?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
-        let token = self.config.token.clone();
-        Ok(Link::open(posts, key, token, tag.clone(), seed, self.config.sockets).await?)
+    /// Opens a session with the relay that has a topic, and returns its tag.
+    pub(super) async fn open_for(&self, place: &Place, topic: &DiscoveryKey) -> Result<(Tag, Opened), RelayError> {
+        let guess = self.known(place).tag(topic);
+        let opened = self.open(place, &guess).await?;
+        let tag = self.known(place).tag(topic);
+        // Several relays stand behind one name, and another one has the topic.
+        let opened = if tag == guess { opened } else { self.open(place, &tag).await? };
+        Ok((tag, opened))
     }
 
-    /// Asks a relay what it says about itself, and remembers it.
-    async fn inquire(&self, place: &Place) -> Result<(Arc<Posts>, PublicKey), RelayError> {
-        let known = self.known(place);
-        let fresh = || Arc::new(Posts::new(Arc::clone(&self.dialer), &place.0, place.1));
-        let posts = known.posts.unwrap_or_else(fresh);
+    /// Opens a session by a tag. A relay whose key is known is asked for nothing else before that, since its answer
+    /// proves the key; if there is no answer, what is there is looked at.
+    pub(super) async fn open(&self, place: &Place, tag: &Tag) -> Result<Opened, RelayError> {
+        let posts = self.posts(place);
+        posts.reach().await.map_err(broken)?;
+        let key = match self.known(place).key {
+            Some(key) => key,
+            None => self.inquire(place, &posts).await?,
+        };
+        let opened = match self.try_to_open(&posts, key, tag, 1).await {
+            // Reason 0 is ours: a key that is none.
+            Err(LinkError::NotOpened(Closed::Silent | Closed::Refused { reason: 0 })) => {
+                self.inquire(place, &posts).await?;
+                self.try_to_open(&posts, key, tag, u64::MAX).await
+            }
+            opened => opened,
+        };
+        let opened = opened?;
+        self.note(place, |known| (known.tags, known.proof) = (opened.granted.tags, opened.granted.proof));
+        Ok(opened)
+    }
+
+    async fn try_to_open(
+        &self,
+        posts: &Arc<Posts>,
+        key: PublicKey,
+        tag: &Tag,
+        attempts_max: u64,
+    ) -> Result<Opened, LinkError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| LinkError::Over)?;
+        let token = self.config.token.clone();
+        Link::open(Arc::clone(posts), key, token, tag.clone(), seed, self.config.sockets, attempts_max).await
+    }
+
+    fn posts(&self, place: &Place) -> Arc<Posts> {
+        let mut posts = None;
+        self.note(place, |known| {
+            let fresh = || Arc::new(Posts::new(Arc::clone(&self.dialer), &place.0, place.1));
+            posts = Some(Arc::clone(known.posts.get_or_insert_with(fresh)));
+        });
+        posts.unwrap_or_else(|| Arc::new(Posts::new(Arc::clone(&self.dialer), &place.0, place.1)))
+    }
+
+    /// Asks a relay what it says about itself, remembers it, and returns its key.
+    async fn inquire(&self, place: &Place, posts: &Posts) -> Result<PublicKey, RelayError> {
         let descriptor = posts.descriptor().await.map_err(broken)?.ok_or(RelayError::NoRelay)?;
-        match known.key {
+        match self.known(place).key {
             Some(key) if key != descriptor.key => return Err(RelayError::AnotherKey { found: descriptor.key }),
             Some(_) => {}
             None => {
@@ -201,44 +251,46 @@ impl Shared {
         }
         self.note(place, |known| {
             known.key = Some(descriptor.key);
-            known.admits = descriptor.admits;
             known.tags = descriptor.tags;
-            known.posts = Some(Arc::clone(&posts));
         });
-        Ok((posts, descriptor.key))
-    }
-
-    /// Returns the tag of a topic at a relay.
-    pub(super) async fn tag(&self, place: &Place, topic: &DiscoveryKey) -> Result<Tag, RelayError> {
-        if self.known(place).tags == 0 {
-            self.inquire(place).await?;
-        }
-        Ok(self.known(place).tag(topic))
+        Ok(descriptor.key)
     }
 
     /// Returns the session that leads to where a topic is looked up.
     async fn link(&self, place: &Place, topic: &DiscoveryKey) -> Result<Link, RelayError> {
-        let tag = self.tag(place, topic).await?;
-        if let Some(link) = self.known(place).links.get(&tag).filter(|link| link.is_open()) {
+        let known = self.known(place);
+        if let Some(link) = known.links.get(&known.tag(topic)).filter(|link| link.is_open()) {
             return Ok(link.clone());
         }
-        let opened = self.open(place, &tag).await?;
+        let (tag, opened) = self.open_for(place, topic).await?;
         self.introduce(place, &opened).await?;
         self.note(place, |known| drop(known.links.insert(tag, opened.link.clone())));
         Ok(opened.link)
     }
 
-    /// Finds a peer under our topics, and returns a circuit to it and what carries that.
-    async fn dial(&self, place: &Place) -> Result<(DuplexStream, &'static str), RelayError> {
+    /// Returns a circuit to a peer under our topics, on which bytes were sent, and what carries it. For one topic the relay
+    /// is to choose the peer, which spares a round trip; if that one is not to be had, it is asked for all.
+    async fn dial(&self, place: &Place, first: &[u8]) -> Result<(DuplexStream, &'static str), RelayError> {
         let topics = self.topics.borrow().clone();
+        if topics.len() == 1
+            && let Some(topic) = topics.first()
+        {
+            let link = self.link(place, topic).await?;
+            let but = self.known(place).present.then(|| self.config.identity.public());
+            let target = Target::Any { topic: *topic, but };
+            match link.circuit(target.encode(), BYTES, first).await {
+                Ok(stream) => return Ok((stream, link.carried())),
+                Err(LinkError::Refused(why)) => tracing::debug!(why, "the relay leads to nobody by itself"),
+                Err(error) => return Err(error.into()),
+            }
+        }
         for topic in topics {
             let link = self.link(place, &topic).await?;
             for key in look_up(&link, topic).await? {
                 if key == self.config.identity.public() {
                     continue;
                 }
-                let style = Style { urgent: false, ciphertext: true };
-                match link.circuit(Target::Peer(key).encode(), style).await {
+                match link.circuit(Target::Peer(key).encode(), BYTES, first).await {
                     Ok(stream) => return Ok((stream, link.carried())),
                     Err(LinkError::Refused(why)) => tracing::debug!(%key, why, "the relay leads to no such peer"),
                     Err(error) => return Err(error.into()),
@@ -250,9 +302,9 @@ impl Shared {
 
     /// Proves our key in a session in which it is not registered, where a relay wants to know it.
     async fn introduce(&self, place: &Place, opened: &Opened) -> Result<(), RelayError> {
-        if self.known(place).admits == Admits::Keys {
+        if self.known(place).proof {
             let target = Target::prove(&self.config.identity, &opened.hash);
-            let proven = opened.link.circuit(target.encode(), URGENT).await;
+            let proven = opened.link.circuit(target.encode(), URGENT, &[]).await;
             drop(proven.map_err(|error| self.refusal(error))?);
         }
         Ok(())
@@ -268,7 +320,7 @@ impl Shared {
 }
 
 async fn look_up(link: &Link, topic: DiscoveryKey) -> Result<Vec<PublicKey>, RelayError> {
-    let stream = link.circuit(Target::LookUp(topic).encode(), URGENT).await?;
+    let stream = link.circuit(Target::LookUp(topic).encode(), URGENT, &[]).await?;
     let mut found = Vec::new();
     let read = stream.take(FOUND_BYTES_MAX).read_to_end(&mut found).await;
     read.map_err(|error: io::Error| RelayError::Session(error.to_string()))?;
@@ -317,5 +369,9 @@ impl From<LinkError> for RelayError {
 const NAME: &str = "https";
 /// What is asked of the relay itself does not wait behind bulk.
 pub(super) const URGENT: Style = Style { urgent: true, ciphertext: false };
+/// Peers encrypt what they say to each other.
+const BYTES: Style = Style { urgent: false, ciphertext: true };
+/// How much goes along with the question for a circuit, in bytes: any handshake's first message.
+const ALONG_BYTES_MAX: usize = 16 << 10;
 /// How much of an answer to a look-up is read, in bytes: 64 keys.
 const FOUND_BYTES_MAX: u64 = 64 * 32;

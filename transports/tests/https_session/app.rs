@@ -75,7 +75,7 @@ impl App {
     pub(crate) fn open(&mut self, now: Time, end: &mut impl End, seed: u64, bytes: [u64; 2], style: Style) -> bool {
         let Some(circuit) = end.circuit() else { return false };
         let target: Vec<u8> = [seed, bytes[0], bytes[1]].iter().flat_map(|number| number.to_le_bytes()).collect();
-        end.command(now, Command::Open { circuit, style, target: target.into() });
+        end.command(now, Command::Open { circuit, style, target: target.into(), first: Bytes::new() });
         self.streams.insert(circuit, Streams::new(seed, 0, bytes[0], bytes[1]));
         true
     }

@@ -42,7 +42,10 @@ fn a_relay_that_has_forgotten_ends_the_session_at_once() {
     world.relay.clear();
     let now = world.now;
     let next = world.client.next_circuit().unwrap();
-    world.client.handle_command(now, Command::Open { circuit: next, style: Style::default(), target: vec![1].into() });
+    world.client.handle_command(
+        now,
+        Command::Open { circuit: next, style: Style::default(), target: vec![1].into(), first: bytes::Bytes::new() },
+    );
     world.pump();
     assert!(world.run(now + Duration::from_millis(100), |world| world.client_app.closed.is_some()));
     assert_eq!(world.client_app.closed, Some(Closed::Forgotten));

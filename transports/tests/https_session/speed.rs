@@ -124,7 +124,7 @@ fn latencies(buffers: bool, bulk: [u64; 2]) -> (Spread, Spread) {
     let circuit = world.client.next_circuit().unwrap();
     let target = vec![0; 24].into();
     let style = Style { urgent: true, ciphertext: false };
-    world.client.handle_command(now, Command::Open { circuit, style, target });
+    world.client.handle_command(now, Command::Open { circuit, style, target, first: bytes::Bytes::new() });
     world.pump();
     world.run(now + Duration::from_secs(1), |_| false);
     let (server, _) = world.relay.values_mut().next().unwrap();

@@ -89,6 +89,7 @@ impl World {
             seed: entropy,
             session: config,
             learnt,
+            attempts_max: u64::MAX,
         };
         let mut world = Self {
             now: Time::ZERO,
@@ -172,7 +173,7 @@ impl World {
 
     fn client_sends(&mut self, transmit: Transmit) {
         match transmit {
-            Transmit::Post { carrier, route, body } => {
+            Transmit::Post { carrier, route, body, .. } => {
                 self.posts += 1;
                 self.request(carrier, route, body.concat());
             }
@@ -301,7 +302,8 @@ impl World {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.chance.next().to_le_bytes());
         let session = SessionId(id);
-        let granted = Granted { session, forgotten: forgotten_token(session), tag: "a1".to_owned() };
+        let granted =
+            Granted { session, forgotten: forgotten_token(session), tag: "a1".to_owned(), tags: 1, proof: false };
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.chance.next().to_le_bytes());
         let Ok(asked) = session::ask(&self.identity, seed, bytes) else {

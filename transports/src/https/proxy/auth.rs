@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use data_encoding::{BASE64, HEXLOWER};
+use tokio::sync::watch;
 
 use super::challenge::{Challenge, challenges};
 use super::digest::Digest;
@@ -14,7 +15,11 @@ use super::url::Credentials;
 /// proxy refused are never shown to it again: many directories lock an account after a few wrong passwords, and redialling
 /// goes on for ever.
 #[derive(Debug, Default)]
-pub(in super::super) struct Wallet(Mutex<Known>);
+pub(in super::super) struct Wallet {
+    known: Mutex<Known>,
+    /// Whether the proxy has let us through.
+    welcome: watch::Sender<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -53,6 +58,17 @@ impl Wallet {
         })
     }
 
+    /// Notes that the proxy has let us through.
+    pub(super) fn let_through(&self) {
+        self.welcome.send_if_modified(|welcome| !std::mem::replace(welcome, true));
+    }
+
+    /// Waits until the proxy has let us through once.
+    pub(in super::super) async fn welcome(&self) {
+        // The sender is here, so this ends in no other way.
+        drop(self.welcome.subscribe().wait_for(|welcome| *welcome).await);
+    }
+
     /// Notes that the proxy refuses the credentials.
     pub(super) fn refuse(&self) {
         self.known().refused = true;
@@ -88,7 +104,7 @@ impl Wallet {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

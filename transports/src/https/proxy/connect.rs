@@ -98,6 +98,7 @@ pub(in super::super) async fn tunnel(
         let garbled = |source| ProxyError::Garbled { proxy: name(), source };
         let head = asking.ask(&request(to, answer.as_deref())).await.map_err(garbled)?;
         if head.status.is_success() {
+            wallet.let_through();
             return Ok(asking.into_line());
         }
         // tinyproxy's word for a wrong password.

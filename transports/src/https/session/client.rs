@@ -30,6 +30,8 @@ pub struct ClientConfig {
     pub session: Config,
     /// What was learnt in this network before.
     pub learnt: Learnt,
+    /// How often opening is tried, as long as it is not answered; at least once.
+    pub attempts_max: u64,
 }
 
 /// A session at the client, as a sans-IO machine. See the [module's page](super) for how a driver moves it.
@@ -237,6 +239,9 @@ impl Client {
         if !self.lanes.may_open(now) || !self.lanes.is_empty() {
             return;
         }
+        if self.attempts >= self.config.attempts_max.max(1) {
+            return self.end(Closed::Silent);
+        }
         self.attempts += 1;
         let seed = keyed_hash(&self.config.seed, &self.attempts.to_le_bytes());
         let mut handshake = NoiseHandshake::nk_initiator(self.config.relay, PROLOGUE, seed);
@@ -247,7 +252,7 @@ impl Client {
                 lane.handshake = Some(handshake);
                 let carrier = self.lanes.add(lane);
                 let route = Route::Open { tag: self.config.tag.clone() };
-                self.lanes.transmits.push_back(Transmit::Post { carrier, route, body: vec![body] });
+                self.lanes.transmits.push_back(Transmit::Post { carrier, route, body: vec![body], patient: false });
             }
             // Only a relay key that is no key, or a token of 64 KiB, come here.
             Err(_) => self.end(Closed::Refused { reason: 0 }),
@@ -267,11 +272,11 @@ impl Client {
             Some((_, Err(reason))) => self.end(Closed::Refused { reason }),
             Some((split, Ok((granted, circuits)))) => {
                 self.lanes.finish(now, carrier, None);
-                let (hash, session) = (split.hash, granted.session);
+                let opened = Event::Opened { hash: split.hash, granted: granted.clone() };
                 let config = self.config.session.clone();
                 let core = Core::new(now, Role::Initiator, Cipher::new(&split), config, circuits);
                 self.stage = Stage::Open(Box::new(Opened { core, granted }));
-                self.events.push_back(Event::Opened { session, hash });
+                self.events.push_back(opened);
             }
         }
     }

@@ -114,10 +114,12 @@ impl Core {
             return;
         }
         match command {
-            Command::Open { circuit, style, target } => {
+            Command::Open { circuit, style, target, first } => {
                 assert!(self.is_ours(circuit) && target.len() <= TARGET_BYTES_MAX, "no circuit that we may open");
                 let greeting = Frame::Open { circuit, style, target };
-                self.circuits.insert(circuit, Circuit::new(style, Some(greeting)));
+                let mut opened = Circuit::new(style, Some(greeting));
+                opened.outward.push(first);
+                self.circuits.insert(circuit, opened);
             }
             Command::Accept { circuit } => self.with(circuit, |it| {
                 if it.inward.is_greeted() && it.outward.ready_bytes() == 0 && it.outward.greeting.is_none() {

@@ -309,8 +309,9 @@ impl Lanes {
 
     /// Makes a request with as much as its body may hold; one that is to be held carries no segments.
     fn post(&mut self, now: Time, opened: &mut Opened, kind: LaneKind, body_bytes_max: u64) {
-        let carrier = self.add(Lane::new(now, kind, 0));
         let hold_ms = if let LaneKind::Poll { hold_ms } = kind { hold_ms } else { 0 };
+        let patient = hold_ms > 0 && self.count(|kind| matches!(kind, LaneKind::Poll { .. })) > 0;
+        let carrier = self.add(Lane::new(now, kind, 0));
         let streams = hold_ms > 0 && self.learnt.streams_down == Some(true);
         let exchange = Some(self.exchange(carrier, hold_ms, streams));
         let mut body = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
@@ -323,7 +324,7 @@ impl Lanes {
         let body_bytes = body.iter().map(|part| part.len() as u64).sum();
         self.lanes.insert(carrier, Lane::new(now, kind, body_bytes));
         let route = Route::Exchange { tag: opened.granted.tag.clone(), number: carrier.0 };
-        self.transmits.push_back(Transmit::Post { carrier, route, body });
+        self.transmits.push_back(Transmit::Post { carrier, route, body, patient });
     }
 
     fn exchange(&self, carrier: CarrierId, hold_ms: u64, streams: bool) -> Exchange {

@@ -145,6 +145,8 @@ pub enum Command {
         style: Style,
         /// To whom or what, at most [`TARGET_BYTES_MAX`].
         target: Bytes,
+        /// The first bytes, which go along before it is granted; at most 64 KiB.
+        first: Bytes,
     },
     /// Grants a circuit that was offered. To refuse it, reset it.
     Accept {
@@ -195,10 +197,10 @@ pub enum Command {
 pub enum Event {
     /// At the client: the relay has opened the session.
     Opened {
-        /// Its number.
-        session: SessionId,
         /// The handshake's hash, which a client signs to prove a key of its own.
         hash: [u8; 64],
+        /// What the relay gives to it.
+        granted: Granted,
     },
     /// The other end asks for a circuit.
     Offered {

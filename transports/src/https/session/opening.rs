@@ -6,7 +6,7 @@
 //! | payload | fields |
 //! |---|---|
 //! | asked (first message) | version (uint, 1), circuits that the relay may open (uint), token (buffer) |
-//! | granted (second message) | 0, session id (16 bytes), forgotten token (16 bytes), circuits (uint), route tag (string) |
+//! | granted (second message) | 0, session id (16 bytes), forgotten token (16 bytes), circuits (uint), route tag (string), tags (uint), whether a key is to be proven first (uint) |
 //! | refused (second message) | reason (uint, not 0) |
 //!
 //! The first message can be replayed. It then opens a session that nobody has keys to, which ends by itself.
@@ -57,6 +57,10 @@ pub struct Granted {
     pub forgotten: [u8; 16],
     /// Letters and digits that lead to this relay through a balancer.
     pub tag: String,
+    /// Over how many tags topics are spread here, as in the descriptor.
+    pub tags: u64,
+    /// Whether the client is to prove a key before it asks for anything else.
+    pub proof: bool,
 }
 
 /// Reads a client's request; `ephemeral_seed` must be fresh randomness.
@@ -83,6 +87,8 @@ impl Asked {
         payload.raw(&granted.forgotten);
         payload.uint(config.circuits_max);
         payload.string(&granted.tag);
+        payload.uint(granted.tags);
+        payload.uint(granted.proof.into());
         let answer = self.handshake.write(&payload).ok()?;
         let split = self.handshake.split()?;
         let core = Core::new(now, Role::Responder, Cipher::new(&split), config, self.circuits_granted);
@@ -119,7 +125,8 @@ pub(super) fn answered(payload: &[u8]) -> Result<Result<(Granted, u64), u64>, De
     if !sound {
         return Err(DecodeError::Unknown("a route tag"));
     }
-    Ok(Ok((Granted { session, forgotten, tag: tag.to_owned() }, circuits)))
+    let (tags, proof) = (from.uint()?, from.uint()? != 0);
+    Ok(Ok((Granted { session, forgotten, tag: tag.to_owned(), tags, proof }, circuits)))
 }
 
 /// Splits a request's body, or the first message of a stream, into the session's number and what it is to be fed.

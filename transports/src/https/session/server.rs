@@ -270,8 +270,9 @@ impl Server {
             let ready = self.core.ready();
             self.bulk_since = if ready.bulk_bytes > 0 { self.bulk_since.or(Some(now)) } else { None };
             let held = self.ids(|it| it.complete && !it.streams());
-            // The last one is kept for what must not wait, unless bulk has waited for long.
-            let patience = if held.len() > 1 { BATCH_TIME } else { LAST_TIME };
+            // The last one is kept for what must not wait, and for little, unless bulk has waited for long.
+            let may_wait = held.len() == 1 && ready.bulk_bytes > LITTLE_BYTES;
+            let patience = if may_wait { LAST_TIME } else { BATCH_TIME };
             let waited = self.bulk_since.is_some_and(|at| now >= at + patience);
             let bulk_due = waited || (held.len() > 1 && ready.bulk_bytes >= BATCH_BYTES);
             let Some(carrier) = held.first().filter(|_| ready.urgent || bulk_due) else { return };
@@ -331,6 +332,8 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Bulk waits for so many bytes, or that long, before it takes a held request.
 const BATCH_BYTES: u64 = 64 << 10;
 const BATCH_TIME: Duration = Duration::from_millis(2);
+/// Who says so little, in bytes, waits for an answer to it.
+const LITTLE_BYTES: u64 = 4 << 10;
 /// For the last held request it waits so long: about as long as the next one is under way.
 const LAST_TIME: Duration = Duration::from_millis(20);
 /// The least share of an answer, in bytes: below it, what HTTP adds would tell.
