@@ -13,7 +13,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Parser, Subcommand};
 
-use crate::Relays;
+use crate::{Finding, Relays};
 
 /// Share a folder, clone it, byte for byte, whatever the network lets through.
 #[derive(Debug, Parser)]
@@ -256,6 +256,10 @@ pub struct Network {
     #[arg(long, value_name = "URL")]
     pub via: Vec<Address>,
 
+    /// Where peers are found by the key alone.
+    #[command(flatten)]
+    pub finding: Finding,
+
     /// How relays are reached.
     #[command(flatten)]
     pub relays: Relays,
@@ -300,12 +304,14 @@ Examples:
   anypath share ~/photos                                  serve a folder, print its link
   anypath share --watch                                   serve this folder as it changes
   anypath share ~/photos --encrypt                        so that only who has the whole link can read it
-  anypath share ~/photos --listen tcp://192.0.2.7:4000    accept peers at one address only";
+  anypath share ~/photos --listen tcp://192.0.2.7:4000    accept peers at one address only
+  anypath share ~/photos --discover hyperswarm            so that others find it by its key alone";
 
 const CLONE_EXAMPLES: &str = "\
 Examples:
   anypath clone 'hyper://…?via=tcp://192.0.2.7:3282' photos      fetch a folder
   anypath clone KEY photos --via tcp://192.0.2.7:3282            the same, address given apart
+  anypath clone KEY photos --discover hyperswarm,classic         the same, peers found by the key
   anypath clone LINK photos --live                               fetch it and follow changes
   anypath clone LINK photos --verify                             read all of it again, mend what differs";
 
@@ -373,6 +379,9 @@ mod tests {
             &["anypath", "clone", &key, "--timeout", "-1"],
             &["anypath", "clone", &key, "--timeout", "soon"],
             &["anypath", "share", ".", "--listen", "3282"],
+            &["anypath", "share", ".", "--discover", "luck"],
+            &["anypath", "share", ".", "--bootstrap", "127.0.0.1:1"],
+            &["anypath", "share", ".", "--discover", "classic", "--bootstrap", "127.0.0.1"],
             &["anypath", "seed"],
             &["anypath", "relay"],
             &["anypath", "relay", "--tls-cert", "x"],

@@ -52,6 +52,9 @@ pub enum ConnectionError {
     /// We dialled ourselves.
     #[error("the address leads back to this node")]
     Ourselves,
+    /// The peer is connected already, by another address.
+    #[error("the peer is connected already")]
+    Present,
     /// The system gave no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),

@@ -1,11 +1,12 @@
 //! Keeps listening and keeps connected: accepts who comes, dials again who was lost.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anypath_replicate::noise::XxHandshake;
 use anypath_transports::{Conn, Listener};
-use anypath_wire::{Address, Role};
+use anypath_wire::{Address, PublicKey, Role};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info_span};
@@ -36,6 +37,47 @@ impl Cut {
     }
 }
 
+/// How long an address is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// For as long as the node runs: somebody named it.
+    Always,
+    /// Until it fails this often in a row, or leads to ourselves or to a peer that is connected already: somebody found it.
+    Tries(u32),
+}
+
+/// The peers that are connected, by how many connections each has.
+#[derive(Debug, Default)]
+pub(crate) struct Present(Mutex<BTreeMap<PublicKey, usize>>);
+
+/// One connection of a peer that is present.
+struct Presence<'a>(&'a Present, PublicKey);
+
+impl Present {
+    /// Counts a connection; `None` if it shall be the peer's only one and is not.
+    fn enter(&self, key: PublicKey, alone: bool) -> Option<Presence<'_>> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = peers.entry(key).or_default();
+        if alone && *connections > 0 {
+            return None;
+        }
+        *connections += 1;
+        Some(Presence(self, key))
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        let mut peers = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connections) = peers.get_mut(&self.1) {
+            *connections -= 1;
+            if *connections == 0 {
+                peers.remove(&self.1);
+            }
+        }
+    }
+}
+
 /// Accepts connections until the listener fails or the node stops.
 pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
     // Waiting for a place before accepting leaves further peers in the system's queue.
@@ -50,7 +92,8 @@ pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
         let node = node.clone();
         let cut = node.cut();
         tokio::spawn(async move {
-            let ran = async { run(&node, conn, begin(Role::Responder, &node.identity)?, Instant::now(), cut).await };
+            let ran =
+                async { run(&node, conn, begin(Role::Responder, &node.identity)?, Instant::now(), cut, false).await };
             if let Err(error) = ran.await {
                 debug!(%error, "an incoming connection ended");
             }
@@ -60,18 +103,31 @@ pub(crate) async fn accept(node: Arc<Shared>, mut listener: Box<dyn Listener>) {
 }
 
 /// Dials an address, and again whenever the connection is lost or does not come about, until it is cut.
-pub(crate) async fn keep_connected(node: Arc<Shared>, address: Address, mut cut: watch::Receiver<bool>) {
+pub(crate) async fn keep_connected(
+    node: Arc<Shared>,
+    address: Address,
+    persistence: Persistence,
+    mut cut: watch::Receiver<bool>,
+) {
     let mut failures = 0;
+    let alone = persistence != Persistence::Always;
     while let Ok(place) = node.connections.clone().acquire_owned().await {
         let started = Instant::now();
-        let outcome = dial(&node, &address, started, cut.clone()).await;
+        let outcome = dial(&node, &address, started, cut.clone(), alone).await;
         failures = if started.elapsed() >= PROVEN_AFTER { 0 } else { failures + 1 };
+        let is_known = |error: &Unreachable| {
+            matches!(error, Unreachable::Connection(ConnectionError::Ourselves | ConnectionError::Present))
+        };
+        if alone && outcome.as_ref().is_err_and(is_known) {
+            return;
+        }
         if let Err(error) = outcome {
             debug!(%address, %error, "a dialled connection ended");
             drop(node.engine.events.send(Event::Unreachable { address: address.clone(), error: Arc::new(error) }));
         }
         drop(place);
-        if node.engine.has_stopped() || *cut.borrow() {
+        let gives_up = matches!(persistence, Persistence::Tries(tries) if failures >= tries);
+        if gives_up || node.engine.has_stopped() || *cut.borrow() {
             return;
         }
         tokio::select! {
@@ -86,6 +142,7 @@ async fn dial(
     address: &Address,
     started: Instant,
     mut cut: watch::Receiver<bool>,
+    alone: bool,
 ) -> Result<(), Unreachable> {
     let transport = node.transports.iter().find(|transport| transport.speaks(address));
     let transport = transport.ok_or_else(|| Unreachable::NoTransport(address.clone()))?;
@@ -96,17 +153,20 @@ async fn dial(
         _ = cut.changed() => return Ok(()),
     };
     // What was dialled says more than the address it led to.
-    run(node, Conn { remote: address.clone(), ..conn }, noise, started, cut).await?;
+    run(node, Conn { remote: address.clone(), ..conn }, noise, started, cut, alone).await?;
     Ok(())
 }
 
-/// Runs one connection from handshake to end, telling the subscribers.
+/// Runs one connection from handshake to end, telling the subscribers; if it shall be `alone`, only where it is the peer's
+/// first. Of two peers that dial each other at once, at most one ends its own: whoever dials is done with the handshake
+/// before the other.
 async fn run(
     node: &Arc<Shared>,
     conn: Conn,
     noise: XxHandshake,
     started: Instant,
     mut cut: watch::Receiver<bool>,
+    alone: bool,
 ) -> Result<(), ConnectionError> {
     let _counted = node.running.clone();
     let (transport, address) = (conn.transport, conn.remote.clone());
@@ -118,6 +178,7 @@ async fn run(
             _ = cut.changed() => return Ok(()),
         };
         let key = shaken.handshake.remote;
+        let _presence = node.present.enter(key, alone).ok_or(ConnectionError::Present)?;
         let registered = shaken.register(&node.engine).await?;
         let peer = registered.peer;
         let info = PeerInfo { peer, key, transport, address: address.clone(), took: started.elapsed() };

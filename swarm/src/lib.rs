@@ -57,6 +57,7 @@ mod buffers;
 mod channels;
 mod committer;
 mod connection;
+pub mod discover;
 mod engine;
 mod event;
 mod finder;

@@ -11,12 +11,12 @@ use anypath_replicate::store::{Store, StoreError};
 use anypath_transports::{ListenError, Transport};
 use anypath_wire::{Address, KeyPair, ListenAt, PublicKey};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::channels::{ChannelError, Channels};
 use crate::engine::{Begun, EngineHandle, Job, Stopped};
 use crate::event::Event;
-use crate::keeper::{self, Cut};
+use crate::keeper::{self, Cut, Persistence, Present};
 
 /// What a node is made of.
 pub struct Config {
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Semaphore>,
     /// What ends the connections and dialers there are.
     pub(crate) cut: Mutex<Cut>,
+    /// The peers that are connected.
+    pub(crate) present: Present,
 }
 
 impl Node {
@@ -58,14 +60,19 @@ impl Node {
         let Config { identity, store, transports } = config;
         let (engine, thread) = EngineHandle::start(Replicator::new(store))?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let (running, cut) = (Arc::default(), Mutex::default());
-        let shared = Arc::new(Shared { identity, transports, engine, running, connections, cut });
+        let (running, cut, present) = (Arc::default(), Mutex::default(), Present::default());
+        let shared = Arc::new(Shared { identity, transports, engine, running, connections, cut, present });
         Ok(Self { shared, listeners: Mutex::default(), dialers: Mutex::default(), engine: Mutex::new(Some(thread)) })
     }
 
     /// Returns the node's own key.
     pub fn key(&self) -> PublicKey {
-        self.shared.identity.public()
+        self.identity().public()
+    }
+
+    /// Returns the node's own key pair.
+    pub(crate) fn identity(&self) -> &KeyPair {
+        &self.shared.identity
     }
 
     /// Returns the events from now on. A subscriber that falls behind by thousands misses some and is told so.
@@ -85,8 +92,18 @@ impl Node {
 
     /// Dials the address from now on, and again whenever the connection is lost.
     pub fn connect(&self, to: Address) {
+        self.keep_connected(to, Persistence::Always);
+    }
+
+    /// Dials an address that somebody found, until it has failed `tries` times in a row, or turns out to be this node's
+    /// own or that of a peer that is connected already. What this returns tells when that is so.
+    pub(crate) fn try_connect(&self, to: Address, tries: u32) -> AbortHandle {
+        self.keep_connected(to, Persistence::Tries(tries))
+    }
+
+    fn keep_connected(&self, to: Address, persistence: Persistence) -> AbortHandle {
         let cut = self.shared.cut();
-        spawn(&self.dialers, keeper::keep_connected(self.shared.clone(), to, cut));
+        spawn(&self.dialers, keeper::keep_connected(self.shared.clone(), to, persistence, cut))
     }
 
     /// Stops dialling and ends all connections properly; returns when they have ended. Listening goes on.
@@ -184,8 +201,10 @@ impl Shared {
     }
 }
 
-fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {
-    tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+    while tasks.try_join_next().is_some() {}
+    tasks.spawn(task)
 }
 
 /// Most connections at once, handshakes included; further peers wait in the system's queue.

@@ -88,15 +88,16 @@ fn fetch(
     folder: &Path,
     target: &mut Target,
     session: &Session,
-    report: &Report,
+    report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> Result<Exit> {
     let key: PublicKey = args.link.key;
-    session.listen(&args.network.listen, report)?;
+    let bound = session.listen(&args.network.listen, report)?;
     let mut drive =
         RemoteDrive::open(session.waiter(args.timeout), key, args.link.encryption.clone(), Reading::Needed)?;
     session.meet(&key);
     let vias = session.connect(args.network.via.iter().chain(&args.link.via));
+    session.discover(&args.network.finding, &[key], &bound, report)?;
     let (mut started, mut verified) = (Instant::now(), false);
     drive.latest(&session.reach, vias)?;
     loop {

@@ -2,6 +2,7 @@
 
 mod clone;
 mod doctor;
+mod looking;
 mod relay;
 mod seed;
 mod session;

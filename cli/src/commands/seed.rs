@@ -35,8 +35,8 @@ pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interru
 /// Drives, each with what it is read with as far as a link told.
 type Named = BTreeMap<PublicKey, Option<EncryptionKey>>;
 
-fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
-    session.listen(&listen_at(&args.network.listen)?, report)?;
+fn keep(args: &Seed, named: Named, session: &Session, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+    let bound = session.listen(&listen_at(&args.network.listen)?, report)?;
     let open =
         |(key, encryption)| RemoteDrive::open(session.waiter(Duration::MAX), key, encryption, Reading::IfPossible);
     let keys: Vec<PublicKey> = named.keys().copied().collect();
@@ -45,6 +45,7 @@ fn keep(args: &Seed, named: Named, session: &Session, report: &Report, interrupt
     keys.iter().for_each(|key| session.meet(key));
     session.register(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)), report)?;
     session.connect(args.network.via.iter().chain(args.links.iter().flat_map(|link| &link.via)));
+    session.discover(&args.network.finding, &keys, &bound, report)?;
     let mut waiter = session.waiter(Duration::MAX);
     let mut told: Vec<Version> = Vec::new();
     let mut started = Instant::now();

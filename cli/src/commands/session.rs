@@ -1,5 +1,6 @@
 //! What every command needs: a store, a node, its peers told about as they come and go.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
+use super::looking::Looking;
 use crate::conflict::{Conflicts, Frozen};
 use crate::drives::{Reach, Waiter};
-use crate::{Event, Exit, Failure, Interrupt, Keys, Place, Relays, Report, Storage};
+use crate::{Event, Exit, Failure, Finding, Interrupt, Keys, Place, Relays, Report, Storage};
 
 /// A running node over a store.
 pub(super) struct Session {
@@ -34,6 +36,8 @@ pub(super) struct Session {
     node: Arc<Node>,
     /// What meets peers at relays, if any is named.
     https: Option<Https>,
+    /// What finds peers by the key alone, if any source is named.
+    looking: RefCell<Option<Looking>>,
     runtime: Runtime,
     reporter: JoinHandle<()>,
     interrupt: Interrupt,
@@ -82,7 +86,8 @@ impl Session {
             }
         });
         let (node, primary) = (Arc::new(node), PrimaryKey(keys.primary));
-        Ok(Self { place, reach, primary, conflicts, node, https, runtime, reporter, interrupt: interrupt.clone() })
+        let (looking, interrupt) = (RefCell::default(), interrupt.clone());
+        Ok(Self { place, reach, primary, conflicts, node, https, looking, runtime, reporter, interrupt })
     }
 
     /// Returns a way to wait for the node.
@@ -142,6 +147,27 @@ impl Session {
         count
     }
 
+    /// Looks for peers of these drives by the sources that are named, and lets them find us where we listen. A source that
+    /// does not start is told of; the others go on.
+    ///
+    /// # Errors
+    /// If the system gives no randomness.
+    pub(super) fn discover(
+        &self,
+        finding: &Finding,
+        drives: &[PublicKey],
+        listens: &[Address],
+        report: &Arc<Report>,
+    ) -> Result<()> {
+        let topics: Vec<_> = drives.iter().map(|drive| drive.discovery_key().0).collect();
+        let looking = Looking::start(&self.runtime, &self.node, finding, &self.reach, report)?;
+        let Some(mut looking) = looking else { return Ok(()) };
+        let _inside = self.runtime.enter();
+        topics.into_iter().for_each(|topic| looking.join(topic, listens));
+        *self.looking.borrow_mut() = Some(looking);
+        Ok(())
+    }
+
     /// Runs a command over this session and closes it. What failed first in the store is what the person is told.
     ///
     /// # Errors
@@ -157,7 +183,10 @@ impl Session {
 
     /// Ends all connections properly, without telling of each, and closes the store.
     fn close(self) -> Result<()> {
-        let Self { node, runtime, reporter, .. } = self;
+        let Self { node, runtime, reporter, looking, .. } = self;
+        if let Some(looking) = looking.take() {
+            runtime.block_on(looking.leave());
+        }
         reporter.abort();
         let outcome = runtime.block_on(node.stop());
         runtime.shutdown_timeout(Duration::from_secs(1));

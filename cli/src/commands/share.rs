@@ -34,7 +34,7 @@ pub(super) fn share(args: &Share, storage: &Storage, report: &Arc<Report>, inter
         .run(|session| serve(args, &folder, session, report, interrupt))
 }
 
-fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
+fn serve(args: &Share, folder: &Path, session: &Session, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let named = session.primary.core(&Namespace::default(), &drive_name(folder));
     let encryption = encryption(args, folder, named.key(), session)?;
     let listen = listen_at(&args.network.listen)?;
@@ -51,6 +51,7 @@ fn serve(args: &Share, folder: &Path, session: &Session, report: &Report, interr
     let relays = session.register(&args.network.via, report)?;
     let peers: Vec<Address> = args.network.via.iter().filter(|via| via.scheme != RELAY_SCHEME).cloned().collect();
     session.connect(&peers);
+    session.discover(&args.network.finding, &[drive.key()], &bound, report)?;
     let hints = if args.no_hints { Vec::new() } else { hints(&bound, &[peers, relays].concat()) };
     let encrypted = encryption.is_some();
     let link = Link { key: drive.key(), via: hints, encryption }.to_string();

@@ -22,12 +22,19 @@ struct State {
     /// Addresses that were dialled, and what came of it if it was no peer.
     dialled: BTreeMap<Address, Option<String>>,
     carried: Option<&'static str>,
+    /// What came of looking for peers, by source.
+    sources: BTreeMap<&'static str, String>,
 }
 
 impl Reach {
     /// Takes note of addresses that are dialled from now on.
     pub(crate) fn dialling(&self, addresses: &BTreeSet<Address>) {
         self.state().dialled.extend(addresses.iter().map(|address| (address.clone(), None)));
+    }
+
+    /// Takes note of how a source of peers fares.
+    pub(crate) fn looking(&self, source: &'static str, fares: String) {
+        self.state().sources.insert(source, fares);
     }
 
     /// Takes note of an event.
@@ -84,8 +91,12 @@ impl Reach {
         let state = self.state();
         let seconds = waited.as_secs();
         let (connected, absent) = (state.peers.len(), state.absent.len());
-        let message = if connected == 0 && state.dialled.is_empty() {
-            format!("no peer came within {seconds} s: name one with --via tcp://HOST:PORT")
+        let message = if connected == 0 && state.dialled.is_empty() && !state.sources.is_empty() {
+            format!("no peer was found within {seconds} s; does `anypath share` run there, with the same --discover?")
+        } else if connected == 0 && state.dialled.is_empty() {
+            format!(
+                "no peer came within {seconds} s: name one with --via tcp://HOST:PORT, or let it be found with --discover"
+            )
         } else if connected == 0 {
             format!("no peer was reached within {seconds} s; is `anypath share` still running there?")
         } else if absent == connected {
@@ -100,7 +111,12 @@ impl Reach {
                 address: address.to_string(),
                 reason: reason.clone().unwrap_or_else(|| format!("no answer within {seconds} s")),
             });
-        Failure { code: NOBODY, message, rungs: rungs.collect() }
+        let sources = state.sources.iter().map(|(source, fares)| Rung {
+            transport: (*source).to_owned(),
+            address: (*source).to_owned(),
+            reason: fares.clone(),
+        });
+        Failure { code: NOBODY, message, rungs: rungs.chain(sources).collect() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

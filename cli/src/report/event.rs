@@ -59,6 +59,24 @@ pub enum Event<'a> {
         /// Why, in words.
         reason: &'a str,
     },
+    /// How a source of peers fares, when that is another way than before.
+    Source {
+        /// Its word: `hyperswarm`, `classic`.
+        source: &'a str,
+        /// `unanswered`, `asked`, `announced`, `forgotten`, `failed`.
+        state: &'a str,
+        /// How many of its nodes that is about.
+        nodes: Option<usize>,
+        /// Why it failed, in words.
+        reason: Option<&'a str>,
+    },
+    /// A peer was found that was not known before, and is dialled.
+    Found {
+        /// The source that was first.
+        source: &'a str,
+        /// Where it takes connections.
+        address: &'a str,
+    },
     /// How far the work is, in bytes.
     Progress {
         /// Done, the resumed ones included.

@@ -26,6 +26,8 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Unreachable { address, reason } => {
             format!("No peer at {address} yet: {}. Trying again.", reason.escape_debug())
         }
+        Event::Source { source, state, nodes, reason } => source_fares(source, state, *nodes, *reason),
+        Event::Found { source, address } => format!("Found a peer at {address} by {source}."),
         Event::Progress { .. } | Event::Check { .. } | Event::Diagnosis { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
@@ -66,6 +68,17 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
             format!("anypath: {message}{}", rungs.collect::<String>())
         }
     })
+}
+
+fn source_fares(source: &str, state: &str, nodes: Option<usize>, reason: Option<&str>) -> String {
+    let nodes = nodes.unwrap_or_default();
+    match state {
+        "announced" => format!("Announced to {nodes} nodes by {source}."),
+        "asked" => format!("Asked {nodes} nodes by {source}."),
+        "forgotten" => format!("Taken back from {nodes} nodes by {source}."),
+        "unanswered" => format!("Nobody answers by {source} yet. Trying again."),
+        _ => format!("No peers are found by {source}: {}.", reason.unwrap_or("it ended").escape_debug()),
+    }
 }
 
 fn count(files: u64) -> String {

@@ -1,0 +1,280 @@
+//! One source of peers: a node of a DHT, running.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use anypath_dht::{Ask, classic, hyperswarm};
+use anypath_wire::{Hash, KeyPair};
+use tokio::net::lookup_host;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::kind::{Place, SourceKind};
+use crate::finder::{Answers, Finder, FinderEnded, Sockets};
+
+/// What a source is started with.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// Its kind.
+    pub kind: SourceKind,
+    /// Where its UDP socket is, or the one that others are told of.
+    pub bind: SocketAddr,
+    /// Nodes to begin at.
+    pub bootstrap: Vec<Place>,
+    /// All its randomness follows from this. Must be secret and never used twice.
+    pub seed: Hash,
+    /// Milliseconds since 1970 now.
+    pub epoch_ms: u64,
+    /// Whether it serves others.
+    pub serves: Serves,
+}
+
+/// Whether a node serves others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// No: it asks, and nobody is told of it.
+    Nobody,
+    /// Once it has shown that it can be reached, and stays.
+    InTime,
+    /// From the start: one of the first of a network, or one that is known to be reached.
+    AtOnce,
+}
+
+/// Why a source does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No socket.
+    #[error("cannot open a UDP socket at {at}: {source}")]
+    Bind {
+        /// Where.
+        at: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No node to begin at.
+    #[error("none of the nodes to begin at has an IPv4 address: {tried}")]
+    NoBootstrap {
+        /// Their names, with what became of them.
+        tried: String,
+    },
+}
+
+/// A running source.
+#[derive(Debug)]
+pub struct Source {
+    kind: SourceKind,
+    running: Running,
+    is_local: bool,
+    epoch_ms: u64,
+    started: Instant,
+    /// When it was last said where this node takes connections.
+    pub(super) recorded: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug)]
+enum Running {
+    Hyperswarm(Finder<hyperswarm::Node>),
+    Classic(Finder<classic::Node>),
+}
+
+/// How a source's node stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it knows its neighbours, as far as there are any.
+    pub is_ready: bool,
+    /// Nodes it knows.
+    pub neighbours: usize,
+    /// Records and values it keeps for others.
+    pub stored: usize,
+    /// Its id, if others may rely on it.
+    pub id: Option<Vec<u8>>,
+    /// The address most others see it at, if they agree; port 0 if they agree on the host alone.
+    pub seen_at: Option<SocketAddrV4>,
+}
+
+impl Source {
+    /// Starts a node within the runtime of the caller, once the names of those it begins at are resolved.
+    ///
+    /// # Errors
+    /// If there is no socket, or none of the names means anything. Without any names it begins a network of its own.
+    pub async fn start(config: SourceConfig) -> Result<Self, SourceError> {
+        let SourceConfig { kind, bind, seed, epoch_ms, serves, .. } = config;
+        let bootstrap = resolve(&config.bootstrap).await?;
+        let sockets = Sockets::bind(bind, kind == SourceKind::Hyperswarm)
+            .map_err(|source| SourceError::Bind { at: bind, source })?;
+        let at = sockets.address();
+        let is_local = if bootstrap.is_empty() { bind.ip().is_loopback() } else { all_local(&bootstrap) };
+        let running = match kind {
+            SourceKind::Hyperswarm => {
+                let config = hyperswarm_config(seed, bootstrap, at, serves, epoch_ms);
+                Running::Hyperswarm(Finder::start(sockets, |now| hyperswarm::Node::new(now, config)))
+            }
+            SourceKind::Classic => {
+                let bootstrap = bootstrap.into_iter().map(SocketAddr::V4).collect();
+                let read_only = serves == Serves::Nobody;
+                let config = classic::Config { seed, bootstrap, port: at.port(), read_only, ..Default::default() };
+                Running::Classic(Finder::start(sockets, |now| classic::Node::new(now, config)))
+            }
+        };
+        Ok(Self { kind, running, is_local, epoch_ms, started: Instant::now(), recorded: Mutex::default() })
+    }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    /// Returns the address of its socket, or of the one that others are told of.
+    pub fn address(&self) -> SocketAddr {
+        match &self.running {
+            Running::Hyperswarm(finder) => finder.address(),
+            Running::Classic(finder) => finder.address(),
+        }
+    }
+
+    /// Wishes for something; returns what comes of it as it comes.
+    ///
+    /// # Errors
+    /// If the node has ended.
+    pub async fn ask(&self, ask: Ask) -> Result<Answers, FinderEnded> {
+        match &self.running {
+            Running::Hyperswarm(finder) => finder.ask(ask).await,
+            Running::Classic(finder) => finder.ask(ask).await,
+        }
+    }
+
+    /// Returns how it stands.
+    ///
+    /// # Errors
+    /// If the node has ended.
+    pub async fn standing(&self) -> Result<Standing, FinderEnded> {
+        match &self.running {
+            Running::Hyperswarm(finder) => finder.read(hyperswarm_standing).await,
+            Running::Classic(finder) => finder.read(classic_standing).await,
+        }
+    }
+
+    /// Waits until it knows its neighbours, as far as there are any.
+    ///
+    /// # Errors
+    /// If the node has ended.
+    pub async fn ready(&self) -> Result<(), FinderEnded> {
+        let mut events = match &self.running {
+            Running::Hyperswarm(finder) => finder.subscribe(),
+            Running::Classic(finder) => finder.subscribe(),
+        };
+        while !self.standing().await?.is_ready {
+            // The event may have come before; then it is looked at again.
+            drop(timeout(LOOK_AGAIN_AFTER, events.recv()).await);
+        }
+        Ok(())
+    }
+
+    /// Returns whether it lies on this machine alone, as far as its beginning tells.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Returns milliseconds since 1970 now.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.epoch_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// Says under a key where its owner takes connections; returns how many nodes took it.
+    ///
+    /// # Errors
+    /// If the node has ended.
+    pub(super) async fn put(&self, key_pair: &KeyPair, value: Vec<u8>) -> Result<usize, FinderEnded> {
+        let ask = Ask::PutMutable { key_pair: key_pair.clone(), seq: self.now_ms(), value };
+        let mut answers = self.ask(ask).await?;
+        while let Some(event) = answers.recv().await {
+            if let anypath_dht::Event::Done { outcome, .. } = event {
+                return Ok(outcome.stored);
+            }
+        }
+        Err(FinderEnded)
+    }
+}
+
+fn hyperswarm_config(
+    seed: Hash,
+    bootstrap: Vec<SocketAddrV4>,
+    at: SocketAddr,
+    serves: Serves,
+    epoch_ms: u64,
+) -> hyperswarm::Config {
+    let own = match at {
+        SocketAddr::V4(at) if !at.ip().is_unspecified() => Some(at),
+        _ => None,
+    };
+    hyperswarm::Config {
+        seed,
+        server_port: at.port(),
+        ephemeral: match serves {
+            Serves::Nobody => Some(true),
+            Serves::InTime => None,
+            Serves::AtOnce => Some(false),
+        },
+        firewalled: serves != Serves::AtOnce,
+        // To the first node of a network nobody can tell its address.
+        public_address: own.filter(|_| serves == Serves::AtOnce && bootstrap.is_empty()),
+        bootstrap,
+        epoch_ms,
+        ..hyperswarm::Config::default()
+    }
+}
+
+fn hyperswarm_standing(node: &hyperswarm::Node) -> Standing {
+    Standing {
+        is_ready: node.is_bootstrapped(),
+        neighbours: node.neighbours().count(),
+        stored: node.stored(),
+        id: node.id().map(|id| id.to_vec()),
+        seen_at: node.seen_at(),
+    }
+}
+
+fn classic_standing(node: &classic::Node) -> Standing {
+    Standing {
+        is_ready: node.is_bootstrapped(),
+        neighbours: node.neighbours().count(),
+        stored: node.stored(),
+        id: Some(node.id().to_vec()),
+        seen_at: None,
+    }
+}
+
+/// Returns the IPv4 addresses of all these places.
+async fn resolve(places: &[Place]) -> Result<Vec<SocketAddrV4>, SourceError> {
+    let (mut addresses, mut tried) = (Vec::new(), Vec::new());
+    for Place { host, port } in places {
+        match timeout(RESOLVE_TIME_MAX, lookup_host((host.as_str(), *port))).await {
+            Ok(Ok(found)) => addresses.extend(found.filter_map(|address| match address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            })),
+            Ok(Err(error)) => tried.push(format!("{host}: {error}")),
+            Err(_) => tried.push(format!("{host}: no answer of the name service")),
+        }
+    }
+    if addresses.is_empty() && !places.is_empty() {
+        return Err(SourceError::NoBootstrap { tried: tried.join("; ") });
+    }
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn all_local(addresses: &[SocketAddrV4]) -> bool {
+    addresses.iter().all(|address| address.ip().is_loopback())
+}
+
+/// Returns where a node's socket is unless told otherwise: any free port.
+pub const BIND_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
+/// How long the name service may take for one name.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long to wait before looking without having been told to.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
