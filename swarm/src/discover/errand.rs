@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anypath_dht::{Announcement, Ask, Event, Outcome};
-use anypath_transports::outward;
 use anypath_wire::{Address, Hash, KeyPair, PublicKey};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::record;
-use super::source::{Source, SourceError};
+use super::source::{ANNOUNCE_INTERVAL, Source, SourceError, outcome};
 use super::{SourceKind, Status};
 use crate::finder::FinderEnded;
 
@@ -93,7 +91,7 @@ impl Going {
     /// Asks who announced the topic, and announces it on the way.
     async fn round(&self, announce: bool) -> Result<Round, FinderEnded> {
         let ask = if announce {
-            self.record().await?;
+            self.source.record(&self.errand.identity, &self.errand.listens).await?;
             let port = self.errand.listens.first().map(|address| address.port);
             Ask::Announce(Announcement { port, ..Announcement::new(self.errand.topic, self.errand.identity.clone()) })
         } else {
@@ -115,48 +113,18 @@ impl Going {
         Ok(Round { outcome, announced: announce && outcome.stored > 0 })
     }
 
-    /// Says where this node takes connections, where announcements tell of keys alone.
-    async fn record(&self) -> Result<(), FinderEnded> {
-        if self.source.kind() != SourceKind::Hyperswarm {
-            return Ok(());
-        }
-        let mut recorded = self.source.recorded.lock().await;
-        if recorded.is_some_and(|at| at.elapsed() < ANNOUNCE_INTERVAL) {
-            return Ok(());
-        }
-        self.source.ready().await?;
-        let seen_at = self.source.standing().await?.seen_at.map(|seen| IpAddr::from(*seen.ip()));
-        let addresses = dialled_from_outside(&self.errand.listens, seen_at);
-        if self.source.put(&self.errand.identity, record::encode(&addresses)).await? > 0 {
-            *recorded = Some(Instant::now());
-        }
-        Ok(())
-    }
-
     /// Finds where a peer takes connections.
     async fn resolve(self, key: PublicKey) {
-        let Ok(mut answers) = self.source.ask(Ask::GetMutable { key, seq: 0 }).await else { return };
-        while let Some(event) = answers.recv().await {
-            if let Event::Value { value, .. } = event {
-                for address in record::decode(&value) {
-                    self.found(address).await;
-                }
-            }
+        for address in self.source.addresses(key).await.unwrap_or_default() {
+            self.found(address).await;
         }
     }
 
     /// Takes the announcement back. Where that is not possible, it ends by being old.
     async fn forget(&self) {
         let ask = Ask::Unannounce { topic: self.errand.topic, key_pair: self.errand.identity.clone() };
-        let forgotten = async {
-            let mut answers = self.source.ask(ask).await.ok()?;
-            loop {
-                if let Event::Done { outcome, .. } = answers.recv().await? {
-                    return Some(outcome.stored);
-                }
-            }
-        };
-        if let Ok(Some(nodes)) = timeout(FORGET_TIME_MAX, forgotten).await {
+        let forgotten = async { outcome(&mut self.source.ask(ask).await?).await };
+        if let Ok(Ok(Outcome { stored: nodes, .. })) = timeout(FORGET_TIME_MAX, forgotten).await {
             self.tell(Status::Forgotten { nodes }).await;
         }
     }
@@ -176,22 +144,6 @@ fn tcp(at: SocketAddr) -> Address {
     Address { scheme: TCP.to_owned(), host: at.ip().to_string(), port: at.port(), key: None }
 }
 
-/// Returns the addresses by which others may reach what listens here: one that means all of this machine's is the one it
-/// uses towards others, and the one others see it at.
-fn dialled_from_outside(listens: &[Address], seen_at: Option<IpAddr>) -> Vec<Address> {
-    let mut addresses: Vec<Address> = Vec::new();
-    for listen in listens {
-        let is_any = listen.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
-        let seen = seen_at.filter(|_| is_any).map(|ip| Address { host: ip.to_string(), ..listen.clone() });
-        for address in [outward(listen)].into_iter().chain(seen) {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-    }
-    addresses
-}
-
 /// Returns whether an address that a stranger named is dialled: by TCP, one that could be a peer's, and this machine's own
 /// only if the source lies on this machine.
 fn is_dialled(address: &Address, is_local: bool) -> bool {
@@ -208,8 +160,6 @@ const TCP: &str = "tcp";
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// up to this: whoever comes later finds us, if we are announced.
 const PAUSE_MAX: Duration = Duration::from_secs(256);
-/// How often an announcement is renewed: the nodes of Hyperswarm's DHT forget after 13 to 27 minutes, others after 15 to 30.
-const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How long taking an announcement back may take.
 const FORGET_TIME_MAX: Duration = Duration::from_secs(5);
 /// Peers whose addresses are asked for in one round.
@@ -229,13 +179,5 @@ mod tests {
             assert!(!dialled(never, true), "{never}");
         }
         assert!(!dialled("tcp://127.0.0.1:22", false) && dialled("tcp://127.0.0.1:22", true));
-    }
-
-    #[test]
-    fn what_means_all_addresses_is_told_as_it_is_seen() {
-        let listens = ["tcp://0.0.0.0:5", "tcp://192.0.2.1:6"].map(|text| text.parse().unwrap());
-        let told = dialled_from_outside(&listens, Some("198.51.100.1".parse().unwrap()));
-        assert!(told.contains(&"tcp://198.51.100.1:5".parse().unwrap()), "{told:?}");
-        assert!(told.contains(&listens[1]) && !told.contains(&listens[0]), "{told:?}");
     }
 }

@@ -6,6 +6,9 @@
 //! | format | uint, 1 |
 //! | addresses | uint, how many; each a string: `tcp://192.0.2.7:3282` |
 
+use std::net::IpAddr;
+
+use anypath_transports::outward;
 use anypath_wire::{Address, Decoder, Encode};
 
 /// Returns the value that says where a peer takes connections.
@@ -16,6 +19,22 @@ pub(super) fn encode(addresses: &[Address]) -> Vec<u8> {
     value.uint(addresses.len() as u64);
     addresses.iter().for_each(|address| value.string(address));
     value
+}
+
+/// Returns the addresses by which others may reach what listens here: one that means all of this machine's is the one it
+/// uses towards others, and the one others see it at.
+pub(super) fn dialled_from_outside(listens: &[Address], seen_at: Option<IpAddr>) -> Vec<Address> {
+    let mut addresses: Vec<Address> = Vec::new();
+    for listen in listens {
+        let is_any = listen.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+        let seen = seen_at.filter(|_| is_any).map(|ip| Address { host: ip.to_string(), ..listen.clone() });
+        for address in [outward(listen)].into_iter().chain(seen) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    addresses
 }
 
 /// Returns the addresses a value names; none if it is something else, for others use the same place for what they like.
@@ -52,5 +71,13 @@ mod tests {
         }
         let many = vec![addresses[0].clone(); 100];
         assert_eq!(decode(&encode(&many)).len(), ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn what_means_all_addresses_is_told_as_it_is_seen() {
+        let listens = ["tcp://0.0.0.0:5", "tcp://192.0.2.1:6"].map(|text| text.parse().unwrap());
+        let told = dialled_from_outside(&listens, Some("198.51.100.1".parse().unwrap()));
+        assert!(told.contains(&"tcp://198.51.100.1:5".parse().unwrap()), "{told:?}");
+        assert!(told.contains(&listens[1]) && !told.contains(&listens[0]), "{told:?}");
     }
 }

@@ -1,16 +1,17 @@
 //! One source of peers: a node of a DHT, running.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anypath_dht::{Ask, classic, hyperswarm};
-use anypath_wire::{Hash, KeyPair};
+use anypath_dht::{Ask, Event, Outcome, classic, hyperswarm};
+use anypath_wire::{Address, Hash, KeyPair, PublicKey};
 use tokio::net::lookup_host;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::kind::{Place, SourceKind};
+use super::record;
 use crate::finder::{Answers, Finder, FinderEnded, Sockets};
 
 /// What a source is started with.
@@ -70,7 +71,7 @@ pub struct Source {
     epoch_ms: u64,
     started: Instant,
     /// When it was last said where this node takes connections.
-    pub(super) recorded: Mutex<Option<Instant>>,
+    recorded: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -177,24 +178,62 @@ impl Source {
         self.is_local
     }
 
-    /// Returns milliseconds since 1970 now.
-    pub(super) fn now_ms(&self) -> u64 {
-        self.epoch_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
-    }
-
-    /// Says under a key where its owner takes connections; returns how many nodes took it.
+    /// Says where the owner of a key takes connections, where announcements tell of keys alone, so that whoever finds the
+    /// key finds these addresses. What was said stays for a while; said again before long, it does nothing.
     ///
     /// # Errors
     /// If the node has ended.
-    pub(super) async fn put(&self, key_pair: &KeyPair, value: Vec<u8>) -> Result<usize, FinderEnded> {
+    pub async fn record(&self, key_pair: &KeyPair, listens: &[Address]) -> Result<(), FinderEnded> {
+        if self.kind != SourceKind::Hyperswarm {
+            return Ok(());
+        }
+        let mut recorded = self.recorded.lock().await;
+        if recorded.is_some_and(|at| at.elapsed() < ANNOUNCE_INTERVAL) {
+            return Ok(());
+        }
+        self.ready().await?;
+        let seen_at = self.standing().await?.seen_at.map(|seen| IpAddr::from(*seen.ip()));
+        let value = record::encode(&record::dialled_from_outside(listens, seen_at));
         let ask = Ask::PutMutable { key_pair: key_pair.clone(), seq: self.now_ms(), value };
         let mut answers = self.ask(ask).await?;
+        if outcome(&mut answers).await?.stored > 0 {
+            *recorded = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Returns where a peer says under its key that it takes connections; nothing if it says nothing.
+    ///
+    /// # Errors
+    /// If the node has ended.
+    pub async fn addresses(&self, key: PublicKey) -> Result<Vec<Address>, FinderEnded> {
+        let mut answers = self.ask(Ask::GetMutable { key, seq: 0 }).await?;
+        let mut addresses = Vec::new();
         while let Some(event) = answers.recv().await {
-            if let anypath_dht::Event::Done { outcome, .. } = event {
-                return Ok(outcome.stored);
+            match event {
+                Event::Value { value, .. } => addresses = record::decode(&value),
+                Event::Done { .. } => break,
+                _ => {}
             }
         }
-        Err(FinderEnded)
+        Ok(addresses)
+    }
+
+    /// Returns milliseconds since 1970 now.
+    fn now_ms(&self) -> u64 {
+        self.epoch_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+}
+
+/// Waits for the end of a wish.
+///
+/// # Errors
+/// If the node has ended.
+pub(super) async fn outcome(answers: &mut Answers) -> Result<Outcome, FinderEnded> {
+    loop {
+        if let Event::Done { outcome, .. } = answers.recv().await.ok_or(FinderEnded)? {
+            return Ok(outcome);
+        }
     }
 }
 
@@ -274,6 +313,8 @@ fn all_local(addresses: &[SocketAddrV4]) -> bool {
 /// Returns where a node's socket is unless told otherwise: any free port.
 pub const BIND_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
+/// How often an announcement is renewed: the nodes of Hyperswarm's DHT forget after 13 to 27 minutes, others after 15 to 30.
+pub(super) const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How long the name service may take for one name.
 const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long to wait before looking without having been told to.
