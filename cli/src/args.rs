@@ -13,7 +13,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Parser, Subcommand};
 
-use crate::{Finding, Relays};
+use crate::{Dht, Finding, Relays};
 
 /// Share a folder, clone it, byte for byte, whatever the network lets through.
 #[derive(Debug, Parser)]
@@ -61,6 +61,8 @@ pub enum Command {
     Relay(Relay),
     /// Find out what this network lets through, why not, and what to tell those who run it.
     Doctor(Doctor),
+    /// Run a node of a DHT, or ask one question of it.
+    Dht(Dht),
     /// Check a file of evidence that somebody signed two histories, with nothing else.
     Verify(Verify),
     /// Show it all on this machine: one process shares a folder, another clones it.
@@ -383,6 +385,10 @@ mod tests {
             &["anypath", "share", ".", "--bootstrap", "127.0.0.1:1"],
             &["anypath", "share", ".", "--discover", "classic", "--bootstrap", "127.0.0.1"],
             &["anypath", "seed"],
+            &["anypath", "dht"],
+            &["anypath", "dht", "run", "--dialect", "latin"],
+            &["anypath", "dht", "run", "--bootstrap", "nowhere"],
+            &["anypath", "dht", "announce", &key],
             &["anypath", "relay"],
             &["anypath", "relay", "--tls-cert", "x"],
             &["anypath", "relay", "--plain", "--tls-cert", "x", "--tls-key", "y"],

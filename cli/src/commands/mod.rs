@@ -1,6 +1,7 @@
 //! The commands, each from its arguments to its exit code.
 
 mod clone;
+mod dht;
 mod doctor;
 mod looking;
 mod relay;
@@ -27,6 +28,7 @@ pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<E
         Command::Seed(seed) => seed::seed(seed, storage, report, interrupt),
         Command::Relay(args) => relay::relay(args, storage, report),
         Command::Doctor(args) => doctor::doctor(args, report),
+        Command::Dht(args) => dht::dht(args, report, interrupt),
         Command::Verify(args) => verify(&args.file, report).map(|()| Exit::Done),
         Command::Demo => demo(report, interrupt),
     }

@@ -77,6 +77,53 @@ pub enum Event<'a> {
         /// Where it takes connections.
         address: &'a str,
     },
+    /// How a node of a DHT stands.
+    Node {
+        /// Its dialect: `hyperswarm`, `classic`.
+        dialect: &'a str,
+        /// `starting`, `ephemeral`, `serving`.
+        state: &'a str,
+        /// Where its socket is.
+        address: &'a str,
+        /// Where most others see it, if they agree; port 0 if on the host alone.
+        seen_at: Option<&'a str>,
+        /// Its id, in hexadecimal, if others may rely on it.
+        id: Option<&'a str>,
+        /// Nodes it knows.
+        nodes: usize,
+        /// Records and values it keeps for others.
+        stored: usize,
+    },
+    /// Somebody announced the topic: a key, an address, or the address of a key that was told before.
+    Peer {
+        /// The DHT's word.
+        source: &'a str,
+        /// The peer's key, in z-base-32.
+        key: Option<&'a str>,
+        /// Where it takes connections.
+        address: Option<&'a str>,
+        /// Nodes that forward to it.
+        relays: &'a [String],
+    },
+    /// A question to a DHT is answered.
+    Outcome {
+        /// The DHT's word.
+        dialect: &'a str,
+        /// `lookup`, `announce`, `unannounce`.
+        what: &'a str,
+        /// Nodes asked.
+        asked: usize,
+        /// Nodes that answered.
+        answers: usize,
+        /// Nodes that did not, or would not.
+        errors: usize,
+        /// Nodes that stored, or forgot.
+        stored: usize,
+        /// Peers that were found.
+        found: usize,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
     /// How far the work is, in bytes.
     Progress {
         /// Done, the resumed ones included.
@@ -216,6 +263,9 @@ impl<'a> Event<'a> {
     pub(super) fn output(&self) -> Option<String> {
         match self {
             Self::Shared { link, again: false, .. } => Some((*link).to_owned()),
+            Self::Node { state: "starting", address, .. } => Some((*address).to_owned()),
+            Self::Peer { key: Some(key), address: Some(address), .. } => Some(format!("{key} {address}")),
+            Self::Peer { key, address, .. } => key.or(*address).map(str::to_owned),
             Self::Check { check, passes, detail } => {
                 let passes = passes.map_or("", |passes| if passes { "yes" } else { "NO" });
                 Some(format!("{check:<12} {passes:<4} {}", detail.escape_debug()))

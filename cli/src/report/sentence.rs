@@ -28,7 +28,18 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         }
         Event::Source { source, state, nodes, reason } => source_fares(source, state, *nodes, *reason),
         Event::Found { source, address } => format!("Found a peer at {address} by {source}."),
-        Event::Progress { .. } | Event::Check { .. } | Event::Diagnosis { .. } => return None,
+        Event::Node { dialect, state, nodes, stored, .. } => match *state {
+            "starting" => format!("A node of {dialect} is here; it looks for its neighbours. Ctrl-C ends."),
+            state => format!("It knows {nodes} nodes and keeps {stored} records ({state})."),
+        },
+        Event::Outcome { asked, answers, stored: 0, ms, .. } => {
+            format!("Asked {asked} nodes, {answers} answered, {ms} ms.")
+        }
+        Event::Outcome { asked, answers, stored, what, ms, .. } => {
+            let done = if *what == "unannounce" { "forgot" } else { "stored" };
+            format!("Asked {asked} nodes, {answers} answered, {stored} {done} it, {ms} ms.")
+        }
+        Event::Peer { .. } | Event::Progress { .. } | Event::Check { .. } | Event::Diagnosis { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
         Event::Mended { name } => format!("{name:?}: was not what the drive holds; written again"),

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use kind::{InvalidPlace, Place, SourceKind, UnknownSource};
-pub use source::{BIND_DEFAULT, Serves, Source, SourceConfig, SourceError, Standing};
+pub use source::{ANNOUNCE_INTERVAL, BIND_DEFAULT, Serves, Source, SourceConfig, SourceError, Standing};
 
 use crate::Node;
 use acquaintances::Acquaintances;

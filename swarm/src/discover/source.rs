@@ -314,7 +314,7 @@ fn all_local(addresses: &[SocketAddrV4]) -> bool {
 pub const BIND_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// How often an announcement is renewed: the nodes of Hyperswarm's DHT forget after 13 to 27 minutes, others after 15 to 30.
-pub(super) const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How long the name service may take for one name.
 const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long to wait before looking without having been told to.
