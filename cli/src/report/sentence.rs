@@ -28,17 +28,13 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         }
         Event::Source { source, state, nodes, reason } => source_fares(source, state, *nodes, *reason),
         Event::Found { source, address } => format!("Found a peer at {address} by {source}."),
-        Event::Node { dialect, state, nodes, stored, .. } => match *state {
-            "starting" => format!("A node of {dialect} is here; it looks for its neighbours. Ctrl-C ends."),
-            state => format!("It knows {nodes} nodes and keeps {stored} records ({state})."),
-        },
-        Event::Outcome { asked, answers, stored: 0, ms, .. } => {
-            format!("Asked {asked} nodes, {answers} answered, {ms} ms.")
+        Event::Node { dialect, state: "starting", .. } => {
+            format!("A node of {dialect} is here; it looks for its neighbours. Ctrl-C ends.")
         }
-        Event::Outcome { asked, answers, stored, what, ms, .. } => {
-            let done = if *what == "unannounce" { "forgot" } else { "stored" };
-            format!("Asked {asked} nodes, {answers} answered, {stored} {done} it, {ms} ms.")
+        Event::Node { state, nodes, stored, .. } => {
+            format!("It knows {nodes} nodes and keeps {stored} records ({state}).")
         }
+        Event::Outcome { asked, answers, stored, what, ms, .. } => answered(*asked, *answers, *stored, what, *ms),
         Event::Peer { .. } | Event::Progress { .. } | Event::Check { .. } | Event::Diagnosis { .. } => return None,
         Event::Path { peer, from, to } => format!("{} now comes over {to} instead of {from}.", short(peer)),
         Event::Problem { name, message, .. } => format!("{name:?}: {message}"),
@@ -79,6 +75,15 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
             format!("anypath: {message}{}", rungs.collect::<String>())
         }
     })
+}
+
+fn answered(asked: usize, answers: usize, stored: usize, what: &str, ms: u64) -> String {
+    let stored = match (what, stored) {
+        (_, 0) => String::new(),
+        ("unannounce", nodes) => format!(", {nodes} forgot it"),
+        (_, nodes) => format!(", {nodes} stored it"),
+    };
+    format!("Asked {asked} nodes, {answers} answered{stored}, {ms} ms.")
 }
 
 fn source_fares(source: &str, state: &str, nodes: Option<usize>, reason: Option<&str>) -> String {
