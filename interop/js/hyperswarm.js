@@ -52,9 +52,10 @@ module.exports = class Hyperswarm {
     return testnet.bootstrap.map(({ host, port }) => host + ':' + port)
   }
 
-  // {dht, bootstrap, persistent?} -> its state, once it has found its neighbours. Without `persistent` it is as new ones are.
+  // {dht, bootstrap, persistent?} -> its state, once it has found its neighbours. Without `persistent` it is as new ones are
+  // behind a firewall: on one machine the quick look for one finds none, if it comes in time.
   async start ({ dht, bootstrap, persistent }) {
-    const kind = persistent ? { ephemeral: false, firewalled: false } : {}
+    const kind = persistent ? { ephemeral: false, firewalled: false } : { quickFirewall: false }
     const node = new (load())({ bootstrap, host: '127.0.0.1', port: 0, ...kind })
     this.nodes.set(dht, node)
     await node.fullyBootstrapped()
