@@ -70,6 +70,12 @@ impl Exchange {
         // What was asked of a fork that it has left meanwhile says nothing about the one it is on.
         let current = pending.fork == peer.remote.fork;
         peer.no_data += u32::from(current);
+        if pending.request.upgrade.is_some() && pending.request.block.is_some() {
+            // Which of the two it has not, the next answers tell.
+            peer.upgrade_alone = true;
+            self.give_back(id, pending);
+            return self.refill_all();
+        }
         let block = pending.request.block.map(|block| block.index);
         let path = pending.request.hash.filter(|_| pending.fork == self.core.fork()).map(|hash| hash.index / 2);
         if let Some(index) = block.or(path).filter(|_| current) {
@@ -143,6 +149,11 @@ impl Exchange {
                 self.give_back(id, pending);
                 Ok(true)
             }
+            // The block's path was in the proof of a growth that has come about otherwise.
+            Err(_) if pending.request.block.is_some() && self.has_outgrown(pending) => {
+                self.give_back(id, pending);
+                Ok(true)
+            }
             Err(VerifyError::Stale) if self.push_allowed => {
                 self.uninvite(id);
                 self.handle_no_answer(id, pending)?;
@@ -171,8 +182,11 @@ impl Exchange {
 
     /// Returns whether our core has changed so that a request for a longer tree no longer fits it.
     fn has_moved_on(&self, pending: &Pending) -> bool {
-        let length = self.core.length();
-        self.core.is_frozen() || pending.request.upgrade.is_some_and(|upgrade| upgrade.start != length)
+        self.core.is_frozen() || self.has_outgrown(pending)
+    }
+
+    fn has_outgrown(&self, pending: &Pending) -> bool {
+        pending.request.upgrade.is_some_and(|upgrade| upgrade.start != self.core.length())
     }
 
     /// Returns whether an answer cannot be verified yet, since it relies on another one that the peer sends later.
@@ -221,6 +235,11 @@ impl Exchange {
         }
     }
 
+    /// Notes that no longer tree comes from a peer.
+    pub(super) fn let_upgrade_go(&mut self, id: PeerId) {
+        self.upgrading.take_if(|asked| *asked == id);
+    }
+
     /// Notes that a request is no longer in flight.
     fn settle(&mut self, id: PeerId, pending: &Pending) {
         if let Some(seek) = pending.request.seek {
@@ -228,8 +247,8 @@ impl Exchange {
             // The next step may be one that only others can answer.
             self.peer_ids().into_iter().for_each(|id| self.search_later(id));
         }
-        if pending.request.upgrade.is_some() && self.upgrading == Some(id) {
-            self.upgrading = None;
+        if pending.request.upgrade.is_some() {
+            self.let_upgrade_go(id);
         }
         if let Some(block) = pending.request.block.filter(|_| pending.fork == self.core.fork()) {
             self.flights.remove(block.index, id);

@@ -50,7 +50,7 @@ impl Exchange {
     }
 
     /// Returns the next block below `end` that is wanted, not taken, and held by the peer.
-    fn next_block(&mut self, id: PeerId, end: u64, urgent: bool) -> Option<u64> {
+    pub(super) fn next_block(&mut self, id: PeerId, end: u64, urgent: bool) -> Option<u64> {
         for _ in 0..STEPS_MAX {
             let peer = self.peers.get_mut(&id)?;
             let (goals, cursor) =
@@ -88,14 +88,20 @@ impl Exchange {
         for_path(block, |node| {
             peer.expected.insert(node);
         });
-        let request = Request { block: Some(block), ..Request::default() };
+        self.ask_for(id, block, Pending { predicted, ..Pending::new(fork, Request::default()) });
+        Ok(())
+    }
+
+    /// Asks a peer for a block, along with what is pending.
+    pub(super) fn ask_for(&mut self, id: PeerId, block: BlockRequest, pending: Pending) {
+        let index = block.index;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let (urgent, order) = (self.urgent.run_at(index).is_some(), self.flights.next_order());
-        let pending = Pending { predicted, urgent, order, ..Pending::new(fork, request) };
-        let request = peer.ask(pending);
+        let request = Request { block: Some(block), ..pending.request };
+        let request = peer.ask(Pending { request, urgent, order, ..pending });
         self.flights.add(index, id, Flight { request, order, asked_at: peer.ticks });
         self.taken.set(index);
         self.mark_ready(id);
-        Ok(())
     }
 
     /// Asks once to be told about every block of the region around `index`.

@@ -5,7 +5,7 @@ use super::exchange::{Exchange, ExchangeEvent, Head};
 use super::peer::{Peer, Pending};
 use crate::messages::SyncState;
 use crate::store::StoreError;
-use crate::{Request, UpgradeRequest};
+use crate::{BlockRequest, Request, UpgradeRequest};
 
 impl Exchange {
     /// Takes a sync: the peer's head, and which head of ours it has seen.
@@ -19,6 +19,7 @@ impl Exchange {
         peer.length_acked = if same_fork { sync.remote_length } else { 0 };
         if changed {
             peer.no_data = 0;
+            peer.upgrade_alone = false;
         }
         peer.can_upgrade &= same_fork;
         peer.unjudged |= changed || first;
@@ -66,14 +67,27 @@ impl Exchange {
         {
             let upgrade = UpgradeRequest { start: head.length, length: remote.length - head.length };
             pending.request.upgrade = Some(upgrade);
-            peer.ask(pending);
             // It may no longer send unasked while it answers this; told before the request.
             peer.news.sync |= invited;
             self.upgrading = Some(id);
+            self.ask_with_block(id, pending, remote.length);
         } else {
             return;
         }
         self.mark_ready(id);
+    }
+
+    /// Asks a peer for a longer tree, and for a block of what it adds, if one is wanted: that spares a round trip.
+    fn ask_with_block(&mut self, id: PeerId, pending: Pending, end: u64) {
+        let alone = self.peers.get(&id).is_none_or(|peer| peer.upgrade_alone);
+        let start = self.core.length();
+        let mut wanted = |urgent| self.next_block(id, end, urgent).filter(|index| !alone && *index >= start);
+        let (urgent, any) = (wanted(true), wanted(false));
+        match urgent.or(any) {
+            // The path to it is in the proof that the tree has grown.
+            Some(index) => self.ask_for(id, BlockRequest { index, nodes: 0 }, pending),
+            None => self.peer(id, |peer| _ = peer.ask(pending)),
+        }
     }
 }
 

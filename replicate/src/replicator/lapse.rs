@@ -15,7 +15,8 @@ impl Exchange {
         peer.ticks += 1;
         let ticks = peer.ticks;
         let late = |pending: &&mut Pending| {
-            !pending.lapsed && pending.request.block.is_none() && is_late(pending.asked_at, ticks)
+            let alone = pending.request.upgrade.is_some() || pending.request.block.is_none();
+            !pending.lapsed && alone && is_late(pending.asked_at, ticks)
         };
         let lapse = |pending: &mut Pending| {
             pending.lapsed = true;
@@ -36,6 +37,11 @@ impl Exchange {
         }
         if pending.request.upgrade.is_some() {
             peer.upgrade_lapsed = true;
+        }
+        if pending.request.block.is_some() {
+            // Its block may still come, or be asked of others beside it.
+            self.let_upgrade_go(id);
+            return Ok(());
         }
         self.give_back(id, pending);
         if let Some(seek) = pending.request.seek {

@@ -52,6 +52,8 @@ pub(super) struct Peer {
     pub(super) ticks: u32,
     /// It let a request for a longer tree lapse, and is asked for none before it answers that.
     pub(super) upgrade_lapsed: bool,
+    /// It had no answer to a request for a longer tree and a block, and is asked for the tree alone.
+    pub(super) upgrade_alone: bool,
     /// Whether `can_upgrade` is to be found out anew.
     pub(super) unjudged: bool,
     /// Whether it was asked for its whole head, to compare it with ours.
@@ -192,6 +194,7 @@ impl Peer {
             regions_wanted: BTreeSet::new(),
             ticks: 0,
             upgrade_lapsed: false,
+            upgrade_alone: false,
             unjudged: false,
             conflict_asked: false,
             heads_seen: 0,

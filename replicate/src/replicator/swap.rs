@@ -68,6 +68,10 @@ impl Exchange {
             if let Some(pending) = peer.window.take(request) {
                 peer.expect_no_more(&pending);
                 peer.out.push_back(Message::Cancel { request });
+                if pending.request.upgrade.is_some() {
+                    peer.upgrade_lapsed = false;
+                    self.upgrading.take_if(|asked| *asked == other);
+                }
             }
             peer.early.retain(|early| early.pending.request.block.is_none_or(|block| block.index != index));
             self.landed.insert(other);
