@@ -307,7 +307,7 @@ Examples:
   anypath share --watch                                   serve this folder as it changes
   anypath share ~/photos --encrypt                        so that only who has the whole link can read it
   anypath share ~/photos --listen tcp://192.0.2.7:4000    accept peers at one address only
-  anypath share ~/photos --discover hyperswarm            so that others find it by its key alone";
+  anypath share ~/photos --discover hyperswarm,lan        so that others find it by its key alone";
 
 const CLONE_EXAMPLES: &str = "\
 Examples:

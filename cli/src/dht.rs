@@ -98,7 +98,7 @@ pub struct Subject {
 /// Which DHT, and where.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DhtNetwork {
-    /// Hyperswarm's (hyperswarm) or BitTorrent's (classic).
+    /// Hyperswarm's (hyperswarm) or BitTorrent's (classic); a question may be asked on the same network instead (lan).
     #[arg(long, value_name = "DIALECT", default_value = "hyperswarm")]
     pub dialect: SourceKind,
 

@@ -9,13 +9,13 @@ use anypath_swarm::discover::{BIND_DEFAULT, InvalidPlace, Place, Serves, SourceC
 /// Where peers are found by the key alone.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Finding {
-    /// Find peers, and be found, by the key alone: in Hyperswarm's DHT (hyperswarm), in BitTorrent's, as Dat did (classic);
-    /// repeatable, or with commas. Without it nobody is asked.
+    /// Find peers, and be found, by the key alone: in Hyperswarm's DHT (hyperswarm), in BitTorrent's, as Dat did (classic),
+    /// on the same network by multicast DNS (lan); repeatable, or with commas. Without it nobody is asked.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub discover: Vec<SourceKind>,
 
     /// Begin at this node of a DHT instead of the public ones; repeatable. A source's word and = in front limit it to that
-    /// source.
+    /// source. With lan= it is the multicast group to speak in.
     #[arg(long, value_name = "[SOURCE=]HOST:PORT", value_delimiter = ',', requires = "discover")]
     pub bootstrap: Vec<Bootstrap>,
 }
@@ -53,7 +53,9 @@ impl Finding {
     /// # Errors
     /// If the system gives no randomness.
     pub(crate) fn config(&self, kind: SourceKind) -> Result<SourceConfig> {
-        let named = self.bootstrap.iter().filter(|named| named.source.is_none_or(|source| source == kind));
+        // A node of a DHT is no multicast group.
+        let meant = |source: Option<SourceKind>| source.map_or(kind != SourceKind::Lan, |source| source == kind);
+        let named = self.bootstrap.iter().filter(|named| meant(named.source));
         let named: Vec<Place> = named.map(|named| named.place.clone()).collect();
         let bootstrap = if named.is_empty() { kind.bootstrap() } else { named };
         config(kind, bootstrap)
@@ -88,6 +90,7 @@ mod tests {
             |kind| -> Vec<String> { finding.config(kind).unwrap().bootstrap.iter().map(ToString::to_string).collect() };
         assert_eq!(places(SourceKind::Classic), ["a.example:1", "127.0.0.1:2"]);
         assert_eq!(places(SourceKind::Hyperswarm), ["127.0.0.1:2"]);
+        assert_eq!(places(SourceKind::Lan), ["224.0.0.251:5353"]);
         assert!("luck=a:1".parse::<Bootstrap>().is_err() && "classic=a".parse::<Bootstrap>().is_err());
     }
 }

@@ -1,8 +1,10 @@
-//! Who has this topic? Kademlia in two dialects, as protocol cores without clock, socket, task or randomness of their own.
+//! Who has this topic? Kademlia in two dialects, and multicast DNS, as protocol cores without clock, socket, task or
+//! randomness of their own.
 
 pub mod classic;
 pub mod hyperswarm;
 pub mod kademlia;
+pub mod lan;
 pub mod world;
 
 mod chance;

@@ -15,6 +15,7 @@ const Links = require('./links')
 const Channels = require('./channels')
 const Hyperswarm = require('./hyperswarm')
 const Classic = require('./classic')
+const Dns = require('./dns')
 
 console.log = console.error // hypercore prints of conflicts; our lines alone go to stdout
 
@@ -32,6 +33,7 @@ const links = new Links(cores, store, emit)
 const channels = new Channels(links, emit)
 const hyperswarm = new Hyperswarm()
 const classic = new Classic()
+const dns = new Dns()
 
 const verbs = {
   ...links.verbs(),
@@ -41,6 +43,7 @@ const verbs = {
   ...prefixed('channel', channels.verbs()),
   ...prefixed('hyperswarm', hyperswarm.verbs()),
   ...prefixed('classic', classic.verbs()),
+  ...prefixed('dns', dns.verbs()),
   // {seed}: before anything else is asked for. All peers of one seed are the same writer.
   seed: ({ seed }) => { keys = { primaryKey: createHash('sha256').update(seed).digest(), unsafe: true } },
   memory: () => process.memoryUsage(),
@@ -63,6 +66,7 @@ async function answer ({ id, do: name, ...command }) {
 async function close () {
   await hyperswarm.close()
   await classic.close()
+  await dns.close()
   await links.close()
   await drives.close()
   await cores.close()

@@ -14,7 +14,8 @@ use anypath_dht::hyperswarm::messages::{
     PluginRequest,
 };
 use anypath_dht::hyperswarm::{Config as DhtConfig, Node as DhtNode, Packet};
-use anypath_dht::{Ask, Command, Discovery, Socket};
+use anypath_dht::lan::{Config as LanConfig, Node as LanNode};
+use anypath_dht::{Announcement, Ask, Command, Discovery, Socket};
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
 use anypath_replicate::core::{Encryption, Evidence, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
@@ -44,6 +45,7 @@ pub const DECODERS: &[(&str, Feed)] = &[
     ("frames", frames),
     ("hyperdht", hyperdht),
     ("krpc", krpc),
+    ("lan", lan),
     ("manifest", manifest),
     ("messages", messages),
     ("mux", mux),
@@ -261,6 +263,20 @@ fn node(data: &[u8]) {
         while node.poll_event().is_some() {}
     }
     assert!(sent < 200 * received, "{sent} bytes for {received}");
+}
+
+/// A node that announces and asks on its own network, and a datagram of multicast DNS, whole and in pieces.
+fn lan(data: &[u8]) {
+    let mut node = LanNode::new(LanConfig::new([1; 32]));
+    let topic = [0xaa; 32];
+    let announcement = Announcement { port: Some(1), ..Announcement::new(topic, KeyPair::from_seed(&[1; 32])) };
+    node.handle_command(Time::ZERO, Command { query: 1, ask: Ask::Announce(announcement) });
+    let stranger = std::net::SocketAddr::from(([10, 0, 0, 1], 5_353));
+    for datagram in std::iter::once(Bytes::copy_from_slice(data)).chain(pieces(data)) {
+        node.handle_datagram(Time::ZERO, Socket::Server, stranger, &datagram);
+    }
+    let count = std::iter::from_fn(|| node.poll_transmit()).count();
+    assert!(count <= 3, "one question and one answer in each manner, and {count} datagrams were sent");
 }
 
 fn again<T: PartialEq + Debug, E: PartialEq + Debug>(

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::lab::Namespace;
 use crate::{Blocks, CoreInfo, CoreSpec, Peer, Process, Until};
 
 /// An unmodified JavaScript Hypercore program at the other end of a pipe.
@@ -30,11 +31,20 @@ impl JsPeer {
 
     /// Starts a peer whose store is in `folder` (created when missing). Errors name it after the folder.
     pub fn spawn(folder: &Path) -> Result<Self> {
+        Self::spawn_by(folder, Command::new("node"))
+    }
+
+    /// Starts one in a network of its own.
+    pub fn spawn_in(network: &Namespace, folder: &Path) -> Result<Self> {
+        Self::spawn_by(folder, network.command("node"))
+    }
+
+    fn spawn_by(folder: &Path, mut node: Command) -> Result<Self> {
         if let Some(reason) = Self::missing() {
             bail!(reason);
         }
         let name = format!("the JavaScript peer {:?}", folder.file_name().unwrap_or_default());
-        let process = Process::spawn(&name, Command::new("node").arg(js_folder().join("peer.js")).arg(folder))?;
+        let process = Process::spawn(&name, node.arg(js_folder().join("peer.js")).arg(folder))?;
         Ok(Self { process, asked: 0, events: Vec::new() })
     }
 

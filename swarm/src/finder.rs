@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use anypath_dht::{Ask, Command, Discovery, Event, Socket};
 use anypath_transports::Udp;
@@ -48,6 +48,14 @@ impl Sockets {
     pub fn bind(server: SocketAddr, two: bool) -> io::Result<Self> {
         let client = two.then(|| Udp::bind(SocketAddr::new(server.ip(), 0))).transpose()?;
         Ok(Self { server: Udp::bind(server)?, client })
+    }
+
+    /// Binds a multicast group's port as the server socket.
+    ///
+    /// # Errors
+    /// If a program that does not share has the port.
+    pub fn multicast(group: SocketAddrV4) -> io::Result<Self> {
+        Ok(Self { client: None, server: Udp::multicast(group)? })
     }
 
     /// Returns the address of the server socket.

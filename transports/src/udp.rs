@@ -1,9 +1,9 @@
 //! UDP sockets, for those whose protocols are datagrams.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use socket2::{Protocol, Type};
+use socket2::{Protocol, SockRef, Type};
 use tokio::net::UdpSocket;
 
 use crate::bind::socket;
@@ -30,7 +30,40 @@ impl Udp {
         Ok(Self { socket, address })
     }
 
-    /// Returns the address that was bound, with its port.
+    /// Binds the port of a multicast group, which other programs may have bound too, and joins the group on every interface.
+    ///
+    /// # Errors
+    /// If a program that does not share has the port.
+    pub fn multicast(group: SocketAddrV4) -> io::Result<Self> {
+        let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, group.port()));
+        let socket = socket(at, Type::DGRAM, Protocol::UDP)?;
+        socket.set_reuse_address(true)?;
+        #[cfg(unix)]
+        socket.set_reuse_port(true)?;
+        // Multicast DNS's own: who checks it knows that a datagram passed no router.
+        socket.set_multicast_ttl_v4(255)?;
+        socket.bind(&at.into())?;
+        let address = group.into();
+        let udp = Self { socket: UdpSocket::from_std(socket.into())?, address };
+        drop(udp.join(group));
+        Ok(udp)
+    }
+
+    /// Joins a group on the interfaces there are now; returns those to send by: all, or, where there is no other, loopback.
+    fn join(&self, group: SocketAddrV4) -> io::Result<Vec<Ipv4Addr>> {
+        let interfaces = if_addrs::get_if_addrs()?.into_iter().filter_map(|interface| match interface.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        });
+        let (loopback, others): (Vec<_>, Vec<_>) = interfaces.partition(Ipv4Addr::is_loopback);
+        for interface in loopback.iter().chain(&others) {
+            // It fails where it was joined before, and on interfaces without multicast.
+            drop(SockRef::from(&self.socket).join_multicast_v4(group.ip(), interface));
+        }
+        Ok(if others.is_empty() { loopback } else { others })
+    }
+
+    /// Returns the address that was bound, with its port; of a group's, the group.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -57,6 +90,22 @@ impl Udp {
 
     /// Sends a datagram, waiting for room in the system's buffer. One that cannot be sent is lost, as others are on their way.
     pub async fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        match to {
+            SocketAddr::V4(group) if group.ip().is_multicast() => self.send_to_group(group, datagram).await,
+            to => self.send_to(to, datagram).await,
+        }
+    }
+
+    /// Sends a datagram by every interface, those included that came since.
+    async fn send_to_group(&self, group: SocketAddrV4, datagram: &[u8]) {
+        for interface in self.join(group).unwrap_or_default() {
+            if SockRef::from(&self.socket).set_multicast_if_v4(&interface).is_ok() {
+                self.send_to(group.into(), datagram).await;
+            }
+        }
+    }
+
+    async fn send_to(&self, to: SocketAddr, datagram: &[u8]) {
         if let Err(error) = self.socket.send_to(datagram, to).await {
             tracing::trace!(%to, %error, "a datagram was not sent");
         }

@@ -89,6 +89,9 @@ fn answered(asked: usize, answers: usize, stored: usize, what: &str, ms: u64) ->
 fn source_fares(source: &str, state: &str, nodes: Option<usize>, reason: Option<&str>) -> String {
     let nodes = nodes.unwrap_or_default();
     match state {
+        "announced" if source == "lan" => "Announced on this network.".to_owned(),
+        "forgotten" if source == "lan" => "Taken back from this network.".to_owned(),
+        "asked" if source == "lan" => format!("{nodes} answered on this network."),
         "announced" => format!("Announced to {nodes} nodes by {source}."),
         "asked" => format!("Asked {nodes} nodes by {source}."),
         "forgotten" => format!("Taken back from {nodes} nodes by {source}."),

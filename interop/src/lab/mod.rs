@@ -13,6 +13,7 @@
 //! ```
 
 mod authority;
+mod lan;
 mod line;
 mod namespace;
 mod passage;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 pub use self::authority::Authority;
+pub use self::lan::Lan;
 pub use self::line::Line;
 pub use self::namespace::Namespace;
 pub use self::passage::Passage;

@@ -42,7 +42,12 @@ struct Round {
 impl Errand {
     /// Goes on with a source until it is told to leave.
     pub(super) async fn run(self, source: Arc<Source>, leave: watch::Receiver<bool>) {
-        Going { errand: self, source }.run(leave).await;
+        let Self { mut listens, .. } = self;
+        if !source.is_local() {
+            // Of no use to anybody there.
+            listens.retain(|address| !address.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()));
+        }
+        Going { errand: Self { listens, ..self }, source }.run(leave).await;
     }
 }
 
@@ -71,7 +76,10 @@ impl Going {
             if is_announced {
                 announced = Some((Instant::now(), outcome.stored));
             }
+            // On the same network there may be nobody else, and who comes later asks.
+            let is_alone = outcome.answers == 0 && self.source.kind() != SourceKind::Lan;
             self.tell(match (outcome.answers, announced) {
+                (_, Some((_, nodes))) if !is_alone => Status::Announced { nodes },
                 (0, _) => Status::Unanswered,
                 (_, Some((_, nodes))) => Status::Announced { nodes },
                 (nodes, None) => Status::Asked { nodes },

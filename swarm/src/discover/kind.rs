@@ -10,11 +10,13 @@ pub enum SourceKind {
     Hyperswarm,
     /// BitTorrent's DHT, as Dat used it.
     Classic,
+    /// The same network, by multicast DNS.
+    Lan,
 }
 
 /// A word that is no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no source of that name: there are hyperswarm and classic")]
+#[error("no source of that name: there are hyperswarm, classic and lan")]
 pub struct UnknownSource;
 
 /// A name or an IPv4 address, and a port.
@@ -33,17 +35,18 @@ pub struct InvalidPlace;
 
 impl SourceKind {
     /// All there are.
-    pub const ALL: [Self; 2] = [Self::Hyperswarm, Self::Classic];
+    pub const ALL: [Self; 3] = [Self::Hyperswarm, Self::Classic, Self::Lan];
 
     /// Returns its word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hyperswarm => "hyperswarm",
             Self::Classic => "classic",
+            Self::Lan => "lan",
         }
     }
 
-    /// Returns the nodes that its public network begins at.
+    /// Returns the nodes that its public network begins at; of the same network, the group that everybody listens to.
     pub fn bootstrap(self) -> Vec<Place> {
         let places: &[(&str, u16)] = match self {
             Self::Hyperswarm => {
@@ -52,6 +55,7 @@ impl SourceKind {
             Self::Classic => {
                 &[("router.bittorrent.com", 6_881), ("router.utorrent.com", 6_881), ("dht.transmissionbt.com", 6_881)]
             }
+            Self::Lan => &[("224.0.0.251", 5_353)],
         };
         places.iter().map(|(host, port)| Place { host: (*host).to_owned(), port: *port }).collect()
     }

@@ -4,7 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anypath_dht::{Ask, Event, Outcome, classic, hyperswarm};
+use anypath_dht::{Ask, Event, Outcome, classic, hyperswarm, lan};
+use anypath_transports::outward;
 use anypath_wire::{Address, Hash, KeyPair, PublicKey};
 use tokio::net::lookup_host;
 use tokio::sync::Mutex;
@@ -54,6 +55,9 @@ pub enum SourceError {
         /// Why not.
         source: io::Error,
     },
+    /// Not where multicast goes.
+    #[error("{0} is no multicast group: the usual one is 224.0.0.251:5353")]
+    NoGroup(SocketAddrV4),
     /// No node to begin at.
     #[error("none of the nodes to begin at has an IPv4 address: {tried}")]
     NoBootstrap {
@@ -78,6 +82,7 @@ pub struct Source {
 enum Running {
     Hyperswarm(Finder<hyperswarm::Node>),
     Classic(Finder<classic::Node>),
+    Lan(Finder<lan::Node>),
 }
 
 /// How a source's node stands.
@@ -101,23 +106,15 @@ impl Source {
     /// # Errors
     /// If there is no socket, or none of the names means anything. Without any names it begins a network of its own.
     pub async fn start(config: SourceConfig) -> Result<Self, SourceError> {
-        let SourceConfig { kind, bind, seed, epoch_ms, serves, .. } = config;
         let bootstrap = resolve(&config.bootstrap).await?;
-        let sockets = Sockets::bind(bind, kind == SourceKind::Hyperswarm)
-            .map_err(|source| SourceError::Bind { at: bind, source })?;
-        let at = sockets.address();
-        let is_local = if bootstrap.is_empty() { bind.ip().is_loopback() } else { all_local(&bootstrap) };
+        let (kind, epoch_ms) = (config.kind, config.epoch_ms);
+        let nowhere = bootstrap.is_empty() && config.bind.ip().is_loopback();
+        // Nothing comes from this machine's own addresses on the same network but by this machine's own hands.
+        let is_local = kind == SourceKind::Lan || nowhere || !bootstrap.is_empty() && all_local(&bootstrap);
         let running = match kind {
-            SourceKind::Hyperswarm => {
-                let config = hyperswarm_config(seed, bootstrap, at, serves, epoch_ms);
-                Running::Hyperswarm(Finder::start(sockets, |now| hyperswarm::Node::new(now, config)))
-            }
-            SourceKind::Classic => {
-                let bootstrap = bootstrap.into_iter().map(SocketAddr::V4).collect();
-                let read_only = serves == Serves::Nobody;
-                let config = classic::Config { seed, bootstrap, port: at.port(), read_only, ..Default::default() };
-                Running::Classic(Finder::start(sockets, |now| classic::Node::new(now, config)))
-            }
+            SourceKind::Hyperswarm => start_hyperswarm(&config, bootstrap)?,
+            SourceKind::Classic => start_classic(&config, bootstrap)?,
+            SourceKind::Lan => start_lan(&config, &bootstrap)?,
         };
         Ok(Self { kind, running, is_local, epoch_ms, started: Instant::now(), recorded: Mutex::default() })
     }
@@ -132,6 +129,7 @@ impl Source {
         match &self.running {
             Running::Hyperswarm(finder) => finder.address(),
             Running::Classic(finder) => finder.address(),
+            Running::Lan(finder) => finder.address(),
         }
     }
 
@@ -143,6 +141,7 @@ impl Source {
         match &self.running {
             Running::Hyperswarm(finder) => finder.ask(ask).await,
             Running::Classic(finder) => finder.ask(ask).await,
+            Running::Lan(finder) => finder.ask(ask).await,
         }
     }
 
@@ -154,6 +153,7 @@ impl Source {
         match &self.running {
             Running::Hyperswarm(finder) => finder.read(hyperswarm_standing).await,
             Running::Classic(finder) => finder.read(classic_standing).await,
+            Running::Lan(finder) => finder.read(lan_standing).await,
         }
     }
 
@@ -165,6 +165,7 @@ impl Source {
         let mut events = match &self.running {
             Running::Hyperswarm(finder) => finder.subscribe(),
             Running::Classic(finder) => finder.subscribe(),
+            Running::Lan(finder) => finder.subscribe(),
         };
         while !self.standing().await?.is_ready {
             // The event may have come before; then it is looked at again.
@@ -237,19 +238,16 @@ pub(super) async fn outcome(answers: &mut Answers) -> Result<Outcome, FinderEnde
     }
 }
 
-fn hyperswarm_config(
-    seed: Hash,
-    bootstrap: Vec<SocketAddrV4>,
-    at: SocketAddr,
-    serves: Serves,
-    epoch_ms: u64,
-) -> hyperswarm::Config {
+fn start_hyperswarm(config: &SourceConfig, bootstrap: Vec<SocketAddrV4>) -> Result<Running, SourceError> {
+    let sockets = bind(config.bind, true)?;
+    let at = sockets.address();
+    let serves = config.serves;
     let own = match at {
         SocketAddr::V4(at) if !at.ip().is_unspecified() => Some(at),
         _ => None,
     };
-    hyperswarm::Config {
-        seed,
+    let config = hyperswarm::Config {
+        seed: config.seed,
         server_port: at.port(),
         ephemeral: match serves {
             Serves::Nobody => Some(true),
@@ -260,9 +258,39 @@ fn hyperswarm_config(
         // To the first node of a network nobody can tell its address.
         public_address: own.filter(|_| serves == Serves::AtOnce && bootstrap.is_empty()),
         bootstrap,
-        epoch_ms,
+        epoch_ms: config.epoch_ms,
         ..hyperswarm::Config::default()
+    };
+    Ok(Running::Hyperswarm(Finder::start(sockets, |now| hyperswarm::Node::new(now, config))))
+}
+
+fn start_classic(config: &SourceConfig, bootstrap: Vec<SocketAddrV4>) -> Result<Running, SourceError> {
+    let sockets = bind(config.bind, false)?;
+    let config = classic::Config {
+        seed: config.seed,
+        bootstrap: bootstrap.into_iter().map(SocketAddr::V4).collect(),
+        port: sockets.address().port(),
+        read_only: config.serves == Serves::Nobody,
+        ..classic::Config::default()
+    };
+    Ok(Running::Classic(Finder::start(sockets, |now| classic::Node::new(now, config))))
+}
+
+fn start_lan(config: &SourceConfig, groups: &[SocketAddrV4]) -> Result<Running, SourceError> {
+    let mut lan = lan::Config::new(config.seed);
+    lan.group = groups.first().copied().unwrap_or(lan.group);
+    if !lan.group.ip().is_multicast() {
+        return Err(SourceError::NoGroup(lan.group));
     }
+    let any = Address { scheme: "udp".to_owned(), host: "0.0.0.0".to_owned(), port: 0, key: None };
+    lan.host = outward(&any).host.parse().ok();
+    let at = lan.group.into();
+    let sockets = Sockets::multicast(lan.group).map_err(|source| SourceError::Bind { at, source })?;
+    Ok(Running::Lan(Finder::start(sockets, |_| lan::Node::new(lan))))
+}
+
+fn bind(at: SocketAddr, two: bool) -> Result<Sockets, SourceError> {
+    Sockets::bind(at, two).map_err(|source| SourceError::Bind { at, source })
 }
 
 fn hyperswarm_standing(node: &hyperswarm::Node) -> Standing {
@@ -283,6 +311,10 @@ fn classic_standing(node: &classic::Node) -> Standing {
         id: Some(node.id().to_vec()),
         seen_at: None,
     }
+}
+
+fn lan_standing(node: &lan::Node) -> Standing {
+    Standing { is_ready: true, neighbours: 0, stored: node.announced(), id: None, seen_at: None }
 }
 
 /// Returns the IPv4 addresses of all these places.

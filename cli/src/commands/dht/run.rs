@@ -8,13 +8,16 @@ use data_encoding::HEXLOWER;
 use tokio::runtime::Runtime;
 
 use crate::dht::Run;
-use crate::{Event, Exit, Failure, Interrupt, Report};
+use crate::{Event, Exit, Failure, Interrupt, Report, USAGE};
 
 /// Runs a node until interrupted.
 ///
 /// # Errors
 /// If its port is taken, no name of those it begins at means anything, or it ends by itself.
 pub(super) fn run(args: &Run, runtime: &Runtime, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
+    if args.network.dialect == SourceKind::Lan {
+        return Err(Failure::new(USAGE, "lan is no DHT: nobody runs nodes of it").into());
+    }
     let serves = if args.persistent { Serves::AtOnce } else { Serves::InTime };
     let config = args.network.config(usual_port(args.network.dialect), serves)?;
     let source =
@@ -61,6 +64,7 @@ fn usual_port(kind: SourceKind) -> u16 {
     match kind {
         SourceKind::Hyperswarm => 49_737,
         SourceKind::Classic => 6_881,
+        SourceKind::Lan => 5_353,
     }
 }
 
