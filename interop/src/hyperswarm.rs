@@ -20,11 +20,22 @@ impl Network {
     /// Starts so many nodes, each but the first by way of it, and waits until others may rely on all of them.
     pub async fn start(count: usize) -> Result<Self> {
         let mut network = Self { nodes: Vec::new() };
-        for _ in 0..count {
-            let node = start_node(&network.bootstrap(), true).await?;
-            network.nodes.push(node);
-        }
+        network.grow(count).await?;
         Ok(network)
+    }
+
+    /// Starts more nodes until there are so many.
+    pub async fn grow(&mut self, count: usize) -> Result<()> {
+        while self.nodes.len() < count {
+            let node = start_node(&self.bootstrap(), true).await?;
+            self.nodes.push(node);
+        }
+        Ok(())
+    }
+
+    /// Returns the nodes.
+    pub fn nodes(&self) -> &[Finder<Node>] {
+        &self.nodes
     }
 
     /// Returns where to begin in this network.
