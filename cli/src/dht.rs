@@ -98,7 +98,8 @@ pub struct Subject {
 /// Which DHT, and where.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DhtNetwork {
-    /// Hyperswarm's (hyperswarm) or BitTorrent's (classic); a question may be asked on the same network instead (lan).
+    /// Hyperswarm's (hyperswarm) or BitTorrent's (classic); a question may be asked on the same network (lan) or at
+    /// trackers (tracker) instead.
     #[arg(long, value_name = "DIALECT", default_value = "hyperswarm")]
     pub dialect: SourceKind,
 

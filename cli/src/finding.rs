@@ -10,12 +10,13 @@ use anypath_swarm::discover::{BIND_DEFAULT, InvalidPlace, Place, Serves, SourceC
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Finding {
     /// Find peers, and be found, by the key alone: in Hyperswarm's DHT (hyperswarm), in BitTorrent's, as Dat did (classic),
-    /// on the same network by multicast DNS (lan); repeatable, or with commas. Without it nobody is asked.
+    /// on the same network by multicast DNS (lan), at the DNS trackers of old Dat programs (tracker); repeatable, or with commas. Without it nobody is asked.
     #[arg(long, value_name = "SOURCE", value_delimiter = ',')]
     pub discover: Vec<SourceKind>,
 
     /// Begin at this node of a DHT instead of the public ones; repeatable. A source's word and = in front limit it to that
-    /// source. With lan= it is the multicast group to speak in.
+    /// source. With lan= it is the multicast group to speak in, with tracker= a
+    /// tracker.
     #[arg(long, value_name = "[SOURCE=]HOST:PORT", value_delimiter = ',', requires = "discover")]
     pub bootstrap: Vec<Bootstrap>,
 }
@@ -53,8 +54,9 @@ impl Finding {
     /// # Errors
     /// If the system gives no randomness.
     pub(crate) fn config(&self, kind: SourceKind) -> Result<SourceConfig> {
-        // A node of a DHT is no multicast group.
-        let meant = |source: Option<SourceKind>| source.map_or(kind != SourceKind::Lan, |source| source == kind);
+        // A node of a DHT is no multicast group and no tracker.
+        let is_dht = [SourceKind::Hyperswarm, SourceKind::Classic].contains(&kind);
+        let meant = |source: Option<SourceKind>| source.map_or(is_dht, |source| source == kind);
         let named = self.bootstrap.iter().filter(|named| meant(named.source));
         let named: Vec<Place> = named.map(|named| named.place.clone()).collect();
         let bootstrap = if named.is_empty() { kind.bootstrap() } else { named };

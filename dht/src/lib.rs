@@ -5,6 +5,7 @@ pub mod classic;
 pub mod hyperswarm;
 pub mod kademlia;
 pub mod lan;
+pub mod tracker;
 pub mod world;
 
 mod chance;

@@ -25,16 +25,17 @@ module.exports = class Dns {
     return this.nodes.get(name)
   }
 
-  // {dns, multicast, server?, serve?}: as Dat programs have it. `server` is a tracker's "host:port"; `serve` makes it one,
-  // at that port.
+  // {dns, multicast?, server?, serve?}: as Dat programs have it, or without multicast. `server` is a tracker's "host:port";
+  // with `serve` it is one itself, and its port is returned.
   async start ({ dns, multicast, server, serve }) {
     const node = load()({ domain: 'dat.local', multicast, loopback: false, ...(server ? { server } : {}) })
     this.nodes.set(dns, node)
     const found = new Set()
     this.found.set(dns, found)
     node.on('peer', (infohash, { host, port }) => found.add(infohash + ' ' + host + ':' + port))
-    if (serve) await new Promise((resolve) => node.listen(serve, resolve))
-    return null
+    if (!serve) return null
+    await new Promise((resolve) => node.listen([0], resolve))
+    return node._sockets.at(-1).socket.address().port
   }
 
   // {dns, infohash, wait?} -> ["host:port"]: asks again and again until somebody is found, or for so many milliseconds.

@@ -15,7 +15,7 @@ use anypath_dht::hyperswarm::messages::{
 };
 use anypath_dht::hyperswarm::{Config as DhtConfig, Node as DhtNode, Packet};
 use anypath_dht::lan::{Config as LanConfig, Node as LanNode};
-use anypath_dht::{Announcement, Ask, Command, Discovery, Socket};
+use anypath_dht::{Announcement, Ask, Command, Discovery, Socket, tracker};
 use anypath_replicate::bee::{self, Bee, Change, Need, Range, Walk};
 use anypath_replicate::core::{Encryption, Evidence, Manifest};
 use anypath_replicate::drive::{self, BlobId, BlobReader, Diff, Drive, Edit, Entry, Files, normalize};
@@ -265,8 +265,10 @@ fn node(data: &[u8]) {
     assert!(sent < 200 * received, "{sent} bytes for {received}");
 }
 
-/// A node that announces and asks on its own network, and a datagram of multicast DNS, whole and in pieces.
+/// A node that announces and asks on its own network, and a datagram of multicast DNS, whole and in pieces; and the same as a
+/// tracker's answer.
 fn lan(data: &[u8]) {
+    drop(tracker::answer(data));
     let mut node = LanNode::new(LanConfig::new([1; 32]));
     let topic = [0xaa; 32];
     let announcement = Announcement { port: Some(1), ..Announcement::new(topic, KeyPair::from_seed(&[1; 32])) };

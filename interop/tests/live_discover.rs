@@ -160,6 +160,32 @@ async fn by_bittorrents_dht_among_javascript_nodes() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn at_the_tracker_of_old_dat_programs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some(mut js) = js(&folder)? else { return Ok(()) };
+    let mut tracker = |name: &str| -> Result<String> {
+        let port = js.ask("dns.start", json!({ "dns": name, "multicast": false, "serve": true }))?;
+        Ok(format!("127.0.0.1:{port}"))
+    };
+    let (at, elsewhere) = (tracker("tracker")?, tracker("other tracker")?);
+    let (bootstrap, other) = (format!("tracker={at}"), format!("tracker={elsewhere}"));
+    let stage = Stage::share("tracker", &bootstrap)?;
+    stage.clone_by_source("copy", &bootstrap)?;
+    stage.expect_nothing_by_source("elsewhere", &other)?;
+    let infohash = hex(&Mapping::Truncated.infohash(&stage.key.discovery_key().0));
+    let mut found = |client: &str, at: &str, wait: u64| -> Result<Value> {
+        js.ask("dns.start", json!({ "dns": client, "multicast": false, "server": at }))?;
+        js.ask("dns.lookup", json!({ "dns": client, "infohash": infohash, "wait": wait }))
+    };
+    ensure!(found("client", &at, 60_000)? == json!([format!("127.0.0.1:{}", stage.share.port)]));
+    ensure!(found("client elsewhere", &elsewhere, 2_000)? == json!([]));
+    let ended = stage.share.stop()?;
+    ensure!(ended.event("source")?["state"] == "forgotten", "{:?}", ended.events);
+    ensure!(found("client behind it", &at, 2_000)? == json!([]));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sources_are_merged_and_one_that_fails_stops_no_other() -> Result<()> {
     let (hyperswarm, classic) = (Network::start(NODES).await?, classic::start_network(NODES).await?);

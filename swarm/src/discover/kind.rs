@@ -12,11 +12,13 @@ pub enum SourceKind {
     Classic,
     /// The same network, by multicast DNS.
     Lan,
+    /// The DNS tracker of old Dat programs.
+    Tracker,
 }
 
 /// A word that is no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no source of that name: there are hyperswarm, classic and lan")]
+#[error("no source of that name: there are hyperswarm, classic, lan and tracker")]
 pub struct UnknownSource;
 
 /// A name or an IPv4 address, and a port.
@@ -35,7 +37,7 @@ pub struct InvalidPlace;
 
 impl SourceKind {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Hyperswarm, Self::Classic, Self::Lan];
+    pub const ALL: [Self; 4] = [Self::Hyperswarm, Self::Classic, Self::Lan, Self::Tracker];
 
     /// Returns its word.
     pub fn name(self) -> &'static str {
@@ -43,10 +45,12 @@ impl SourceKind {
             Self::Hyperswarm => "hyperswarm",
             Self::Classic => "classic",
             Self::Lan => "lan",
+            Self::Tracker => "tracker",
         }
     }
 
-    /// Returns the nodes that its public network begins at; of the same network, the group that everybody listens to.
+    /// Returns the nodes that its public network begins at; of the same network, the group that everybody listens to; the
+    /// trackers that Dat's programs asked.
     pub fn bootstrap(self) -> Vec<Place> {
         let places: &[(&str, u16)] = match self {
             Self::Hyperswarm => {
@@ -56,6 +60,7 @@ impl SourceKind {
                 &[("router.bittorrent.com", 6_881), ("router.utorrent.com", 6_881), ("dht.transmissionbt.com", 6_881)]
             }
             Self::Lan => &[("224.0.0.251", 5_353)],
+            Self::Tracker => &[("discovery1.datprotocol.com", 5_300), ("discovery2.datprotocol.com", 5_300)],
         };
         places.iter().map(|(host, port)| Place { host: (*host).to_owned(), port: *port }).collect()
     }

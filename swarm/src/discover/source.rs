@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anypath_dht::{Ask, Event, Outcome, classic, hyperswarm, lan};
+use anypath_dht::{Ask, Event, Outcome, classic, hyperswarm, lan, tracker};
 use anypath_transports::outward;
 use anypath_wire::{Address, Hash, KeyPair, PublicKey};
 use tokio::net::lookup_host;
@@ -83,6 +83,7 @@ enum Running {
     Hyperswarm(Finder<hyperswarm::Node>),
     Classic(Finder<classic::Node>),
     Lan(Finder<lan::Node>),
+    Tracker(Finder<tracker::Node>),
 }
 
 /// How a source's node stands.
@@ -115,6 +116,7 @@ impl Source {
             SourceKind::Hyperswarm => start_hyperswarm(&config, bootstrap)?,
             SourceKind::Classic => start_classic(&config, bootstrap)?,
             SourceKind::Lan => start_lan(&config, &bootstrap)?,
+            SourceKind::Tracker => start_tracker(&config, bootstrap)?,
         };
         Ok(Self { kind, running, is_local, epoch_ms, started: Instant::now(), recorded: Mutex::default() })
     }
@@ -130,6 +132,7 @@ impl Source {
             Running::Hyperswarm(finder) => finder.address(),
             Running::Classic(finder) => finder.address(),
             Running::Lan(finder) => finder.address(),
+            Running::Tracker(finder) => finder.address(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Source {
             Running::Hyperswarm(finder) => finder.ask(ask).await,
             Running::Classic(finder) => finder.ask(ask).await,
             Running::Lan(finder) => finder.ask(ask).await,
+            Running::Tracker(finder) => finder.ask(ask).await,
         }
     }
 
@@ -154,6 +158,7 @@ impl Source {
             Running::Hyperswarm(finder) => finder.read(hyperswarm_standing).await,
             Running::Classic(finder) => finder.read(classic_standing).await,
             Running::Lan(finder) => finder.read(lan_standing).await,
+            Running::Tracker(finder) => finder.read(tracker_standing).await,
         }
     }
 
@@ -166,6 +171,7 @@ impl Source {
             Running::Hyperswarm(finder) => finder.subscribe(),
             Running::Classic(finder) => finder.subscribe(),
             Running::Lan(finder) => finder.subscribe(),
+            Running::Tracker(finder) => finder.subscribe(),
         };
         while !self.standing().await?.is_ready {
             // The event may have come before; then it is looked at again.
@@ -289,6 +295,12 @@ fn start_lan(config: &SourceConfig, groups: &[SocketAddrV4]) -> Result<Running, 
     Ok(Running::Lan(Finder::start(sockets, |_| lan::Node::new(lan))))
 }
 
+fn start_tracker(config: &SourceConfig, trackers: Vec<SocketAddrV4>) -> Result<Running, SourceError> {
+    let trackers = trackers.into_iter().map(SocketAddr::V4).collect();
+    let (sockets, config) = (bind(config.bind, false)?, tracker::Config { seed: config.seed, trackers });
+    Ok(Running::Tracker(Finder::start(sockets, |_| tracker::Node::new(config))))
+}
+
 fn bind(at: SocketAddr, two: bool) -> Result<Sockets, SourceError> {
     Sockets::bind(at, two).map_err(|source| SourceError::Bind { at, source })
 }
@@ -315,6 +327,10 @@ fn classic_standing(node: &classic::Node) -> Standing {
 
 fn lan_standing(node: &lan::Node) -> Standing {
     Standing { is_ready: true, neighbours: 0, stored: node.announced(), id: None, seen_at: None }
+}
+
+fn tracker_standing(node: &tracker::Node) -> Standing {
+    Standing { is_ready: true, neighbours: node.trackers(), stored: 0, id: None, seen_at: None }
 }
 
 /// Returns the IPv4 addresses of all these places.

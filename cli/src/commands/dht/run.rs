@@ -15,11 +15,8 @@ use crate::{Event, Exit, Failure, Interrupt, Report, USAGE};
 /// # Errors
 /// If its port is taken, no name of those it begins at means anything, or it ends by itself.
 pub(super) fn run(args: &Run, runtime: &Runtime, report: &Report, interrupt: &Interrupt) -> Result<Exit> {
-    if args.network.dialect == SourceKind::Lan {
-        return Err(Failure::new(USAGE, "lan is no DHT: nobody runs nodes of it").into());
-    }
     let serves = if args.persistent { Serves::AtOnce } else { Serves::InTime };
-    let config = args.network.config(usual_port(args.network.dialect), serves)?;
+    let config = args.network.config(usual_port(args.network.dialect)?, serves)?;
     let source =
         runtime.block_on(Source::start(config)).map_err(|error| Failure::new("dht_start", error.to_string()))?;
     let mut told: Option<(&str, Standing, Instant)> = None;
@@ -59,12 +56,14 @@ fn tell(source: &Source, state: &str, standing: &Standing, report: &Report) {
     });
 }
 
-/// The port a node is expected at.
-fn usual_port(kind: SourceKind) -> u16 {
+/// Returns the port that a node is expected at.
+fn usual_port(kind: SourceKind) -> Result<u16> {
     match kind {
-        SourceKind::Hyperswarm => 49_737,
-        SourceKind::Classic => 6_881,
-        SourceKind::Lan => 5_353,
+        SourceKind::Hyperswarm => Ok(49_737),
+        SourceKind::Classic => Ok(6_881),
+        SourceKind::Lan | SourceKind::Tracker => {
+            Err(Failure::new(USAGE, format!("{kind} is no DHT: nobody runs nodes of it")).into())
+        }
     }
 }
 
