@@ -35,8 +35,8 @@ struct Carrier {
     complete: bool,
     /// It came before, or the client has done with it: it is answered, without segments.
     again: bool,
-    /// A ping of it that is to be answered on it.
-    pong: Option<super::Ping>,
+    /// What is to be echoed; no more than came.
+    pongs: Vec<super::Ping>,
     /// Bytes written on a streaming answer.
     written_bytes: u64,
     /// When it was heard of.
@@ -109,7 +109,7 @@ impl Server {
             hold_until: now,
             complete: false,
             again: false,
-            pong: None,
+            pongs: Vec::new(),
             written_bytes: 0,
             began: now,
         };
@@ -185,7 +185,7 @@ impl Server {
 
     fn note_control(&mut self, now: Time, carrier: CarrierId, control: Control) {
         let Some(it) = self.carriers.get_mut(&carrier) else { return };
-        it.pong = control.ping.or(it.pong);
+        it.pongs.extend(control.ping);
         let Some(exchange) = control.exchange else { return };
         if it.exchange.is_none() {
             it.again = self.exchanges.note(exchange.number) != Arrival::New;
@@ -235,7 +235,7 @@ impl Server {
             let takes = it.streams() && !it.again;
             let (Some(exchange), complete) = (it.exchange.clone(), it.complete) else { continue };
             let mut bytes = Vec::new();
-            if let Some(pong) = it.pong.take() {
+            for pong in std::mem::take(&mut it.pongs) {
                 bytes.push(self.core.control(Control { pong: Some(pong), ..Control::default() }));
             }
             let ready = self.core.ready();
