@@ -99,6 +99,7 @@ fn any_line(chance: &mut Chance) -> Line {
         body_bytes_max: (some(3) == 1).then_some(64 << 10),
         streams: (some(3) > 0).then_some(Duration::from_secs(2)),
         half_open: some(2) == 1,
+        elsewhere: false,
     }
 }
 

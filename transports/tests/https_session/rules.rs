@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anypath_transports::https::session::{Closed, Command, Config, Learnt, Server, Style};
+use anypath_transports::https::session::{CircuitId, Closed, Command, Config, Learnt, Server, Style};
 use anypath_wire::Time;
 
 use crate::app::App;
@@ -136,6 +136,35 @@ fn a_stream_that_died_at_one_end_only_carries_nothing_more() {
     }
     let server = &world.relay.values().next().unwrap().0;
     assert!(server.carriers() < 8, "{} carriers", server.carriers());
+}
+
+/// A relay has come back, and who comes now is led to it.
+#[test]
+fn a_session_on_a_stream_notices_that_its_tag_leads_elsewhere() {
+    let long = Some(Duration::from_secs(1_000_000));
+    for (is_reset, seconds_max) in [(false, 62), (true, 3)] {
+        let mut world = open(Line { streams: long, ..slow() });
+        transfer(&mut world, [1_000, 1_000]);
+        assert!(world.run(world.now + Duration::from_secs(10), |world| world.client.is_on_stream()));
+        world.line.streams = None;
+        world.run(world.now + Duration::from_secs(200), |_| false);
+        let posts = world.posts;
+        world.run(world.now + Duration::from_secs(3_600), |_| false);
+        assert!((50..70).contains(&(world.posts - posts)), "{} requests in an hour", world.posts - posts);
+        assert!(world.client.is_on_stream() && world.client_app.closed.is_none());
+        world.line.elsewhere = true;
+        let now = world.now;
+        if is_reset {
+            assert!(world.client_app.open(now, &mut world.client, 6, [1 << 30, 1 << 30], Style::default()));
+            world.pump();
+            world.run(now + Duration::from_millis(40), |_| false);
+            let server = &mut world.relay.values_mut().next().unwrap().0;
+            server.handle_command(world.now, Command::Reset { circuit: CircuitId(2), reason: 1 });
+            world.pump();
+        }
+        world.run(now + Duration::from_secs(seconds_max), |world| world.client_app.closed.is_some());
+        assert_eq!(world.client_app.closed, Some(Closed::Forgotten), "reset: {is_reset}");
+    }
 }
 
 /// A busy proxy is not a dead one, and one that comes back is found again without haste.

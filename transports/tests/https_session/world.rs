@@ -37,6 +37,8 @@ pub(crate) struct Line {
     pub(crate) streams: Option<Duration>,
     /// When a stream dies, what lies between keeps its other half open, and the relay learns nothing.
     pub(crate) half_open: bool,
+    /// Requests are led to a relay that knows no session; streams stay where they are.
+    pub(crate) elsewhere: bool,
 }
 
 /// What happens at a moment.
@@ -285,7 +287,8 @@ impl World {
         }
         let Some((session, rest)) = session::split_session_id(bytes) else { return };
         self.https.entry(http).and_modify(|it| it.0 = session);
-        let Some((server, _)) = self.relay.get_mut(&session) else {
+        let elsewhere = self.line.elsewhere;
+        let Some((server, _)) = self.relay.get_mut(&session).filter(|_| !elsewhere) else {
             self.answer(http, session::forgotten(&forgotten_token(session)).to_vec(), true);
             return;
         };

@@ -48,6 +48,8 @@ pub(super) struct Core {
     seen: Received,
     circuits_opened: u64,
     pub(super) resets: VecDeque<Frame>,
+    /// The other end reset a circuit since this was looked at.
+    pub(super) was_reset: bool,
     pub(super) credits_due: BTreeSet<CircuitId>,
     /// The circuit whose turn it is to send.
     pub(super) turn: CircuitId,
@@ -82,6 +84,7 @@ impl Core {
             seen: Received::default(),
             circuits_opened: 0,
             resets: VecDeque::new(),
+            was_reset: false,
             credits_due: BTreeSet::new(),
             turn: CircuitId(0),
             control_number: 0,
@@ -331,6 +334,7 @@ impl Core {
             }
             Frame::Reset { reason, .. } => {
                 self.forget(circuit);
+                self.was_reset = true;
                 Event::Reset { circuit, reason }
             }
             Frame::Data { bytes, .. } if !first => Event::Data { circuit, bytes },

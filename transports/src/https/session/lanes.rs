@@ -12,6 +12,7 @@ use super::client::Opened;
 use super::control::{Control, Exchange, OTHERS_MAX, Ping};
 use super::core::Core;
 use super::learnt::{BODY_BYTES_MIN, Learnt};
+use super::look::Look;
 use super::record::{Kind, Records};
 
 /// All carriers of a client.
@@ -33,6 +34,7 @@ pub(super) struct Lanes {
     bulk_since: Option<Time>,
     /// When everything that was due was done.
     settled_at: Time,
+    look: Look,
 }
 
 /// One carrier.
@@ -59,6 +61,8 @@ pub(super) enum LaneKind {
     Send,
     /// A request that is held until the relay has something to say.
     Poll { hold_ms: u64 },
+    /// A request that brings nothing, beside a stream.
+    Look,
     /// A stream both ways; segments go on it once both pings came back.
     Stream { pongs: u32, ping_at: Time },
 }
@@ -88,6 +92,7 @@ impl Lanes {
             heard_at: Time::ZERO,
             bulk_since: None,
             settled_at: Time::ZERO,
+            look: Look::begin(Time::ZERO),
         }
     }
 
@@ -99,7 +104,10 @@ impl Lanes {
     pub(super) fn hear(&mut self, now: Time, carrier: CarrierId) -> Option<&mut Lane> {
         let lane = self.lanes.get_mut(&carrier)?;
         self.heard_at = now;
-        lane.patience_at = lane.patience_at.max(now + ANSWER_TIME_MAX);
+        // A stream may be silent until it is asked for a sign of life.
+        let is_stream = matches!(lane.kind, LaneKind::Stream { .. });
+        let patience = if is_stream { HEARTBEAT + PONG_TIME_MAX } else { ANSWER_TIME_MAX };
+        lane.patience_at = lane.patience_at.max(now + patience);
         Some(lane)
     }
 
@@ -116,6 +124,7 @@ impl Lanes {
 
     /// Begins to use a stream: names the session, and asks for two echoes.
     pub(super) fn join(&mut self, now: Time, opened: &mut Opened) -> CarrierId {
+        self.look = Look::begin(now);
         let carrier = self.add(Lane::new(now, LaneKind::Stream { pongs: 0, ping_at: now + HEARTBEAT }, 0));
         let exchange = Some(self.exchange(carrier, 0, false));
         let mut bytes = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
@@ -234,7 +243,13 @@ impl Lanes {
         };
         opened.core.sent.lose_late(now, silent(self));
         self.settle_streams(now, opened);
-        if !self.has_stream() {
+        let doubts = std::mem::take(&mut opened.core.was_reset);
+        if doubts {
+            self.look.doubt(now);
+        }
+        if self.has_stream() {
+            self.settle_look(now, opened);
+        } else {
             self.settle_sends(now, opened);
             self.settle_polls(now, opened);
         }
@@ -260,6 +275,13 @@ impl Lanes {
             if !bytes.is_empty() {
                 self.transmits.push_back(Transmit::Write { carrier, bytes, ends: false });
             }
+        }
+    }
+
+    fn settle_look(&mut self, now: Time, opened: &mut Opened) {
+        if now >= self.look.due_at && self.count(|kind| kind == LaneKind::Look) == 0 && self.may_open(now) {
+            self.look.make(now);
+            self.post(now, opened, LaneKind::Look, 0);
         }
     }
 
@@ -307,15 +329,20 @@ impl Lanes {
         }
     }
 
-    /// Makes a request with as much as its body may hold; one that is to be held carries no segments.
+    /// Makes a request; one that brings something brings as much as its body may hold.
     fn post(&mut self, now: Time, opened: &mut Opened, kind: LaneKind, body_bytes_max: u64) {
         let hold_ms = if let LaneKind::Poll { hold_ms } = kind { hold_ms } else { 0 };
         let patient = hold_ms > 0 && self.count(|kind| matches!(kind, LaneKind::Poll { .. })) > 0;
         let carrier = self.add(Lane::new(now, kind, 0));
         let streams = hold_ms > 0 && self.learnt.streams_down == Some(true);
-        let exchange = Some(self.exchange(carrier, hold_ms, streams));
+        let mut exchange = self.exchange(carrier, hold_ms, streams);
+        if kind == LaneKind::Look {
+            // There is a stream for that.
+            exchange.room_bytes = 0;
+        }
+        let exchange = Some(exchange);
         let mut body = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
-        if hold_ms > 0 {
+        if kind != LaneKind::Send {
             body.push(opened.core.control(Control { exchange, ..Control::default() }));
         } else {
             let room = usize::try_from(body_bytes_max).unwrap_or(usize::MAX) - body[0].len();
@@ -372,6 +399,7 @@ impl Lanes {
             due.push(deadline(core.quiet_at(), "the relay is silent"));
             due.extend(self.bulk_since.map(|at| deadline(at + BATCH_TIME, "bulk has waited for more")));
             due.extend(core.ack_due.map(|at| deadline(at + ACK_DELAY, "an acknowledgement is due")));
+            due.extend(self.has_stream().then(|| deadline(self.look.due_at, "the way to the relay is looked at")));
             for (_, lane) in self.streams() {
                 if let LaneKind::Stream { ping_at, .. } = lane.kind {
                     due.push(deadline(ping_at, "a heartbeat is due"));

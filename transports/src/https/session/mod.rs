@@ -93,6 +93,7 @@ mod core;
 mod frame;
 mod lanes;
 mod learnt;
+mod look;
 mod opening;
 mod pace;
 mod packing;
