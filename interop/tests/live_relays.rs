@@ -40,34 +40,67 @@ fn a_relay_behind_nginx_may_retire() -> Result<()> {
     one_dies(Front::Nginx, 2, "TERM")
 }
 
+/// Who comes later is led to the relay that has come back, where those must be who were there before.
+#[test]
+fn a_relay_behind_haproxy_comes_back() -> Result<()> {
+    let Some(mut house) = House::new(Front::Haproxy, 2)? else { return Ok(()) };
+    let mut met = house.meet()?;
+    let home = house.home()?;
+    house.relays[home].program.signal("KILL")?;
+    met.expect_news("without")?;
+    let port = house.relays[home].port;
+    house.relays[home] = Running::start(house.folder.path(), home, port)?.0;
+    // haproxy asks twice, a second apart, and leads who comes then to where nobody else is yet.
+    sleep(Duration::from_secs(3));
+    let late = house.path("late");
+    let began = Instant::now();
+    let mut clone = house.run("late-comers", &["clone", &met.key, text(&late)?])?;
+    while !late.join("without").is_file() {
+        ensure!(
+            began.elapsed() < HOME_TIME_MAX,
+            "does not find those who stayed\n{}\n{}",
+            met.stderr(),
+            clone.stderr()
+        );
+        sleep(Duration::from_millis(50));
+    }
+    clone.wait_for("done")?;
+    met.expect_news("with")
+}
+
 /// Ends the relay at which two meet, and looks how long it takes until what the one changes is at the other's.
 fn one_dies(front: Front, count: usize, signal: &str) -> Result<()> {
     let Some(house) = House::new(front, count)? else { return Ok(()) };
-    let (source, target) = (house.path("source"), house.path("target"));
-    generate(&source, Plan { seed: 5, files: 10, large_bytes: 1 << 20 })?;
-    let mut share = house.run("shares", &["share", text(&source)?, "--watch", "--listen", "tcp://127.0.0.1:0"])?;
-    let key = share.wait_for("shared")?["key"].as_str().context("no key")?.to_owned();
-    let mut clone = house.run("clones", &["clone", &key, text(&target)?, "--live"])?;
-    clone.wait_for("done")?;
-    expect_same(&list(&source)?, &list(&target)?)?;
-    // Who does not know yet over how many tags topics are spread opens a session elsewhere first, and leaves.
-    let busy = || house.relays.iter().filter(|relay| relay.sessions().is_ok_and(|count| count > 0)).collect::<Vec<_>>();
-    let began = Instant::now();
-    while busy().len() > 1 {
-        ensure!(began.elapsed() < Duration::from_secs(60), "both come to the same one: {}", busy().len());
-        sleep(Duration::from_millis(50));
+    let mut met = house.meet()?;
+    house.relays[house.home()?].program.signal(signal)?;
+    met.expect_news("after")
+}
+
+/// Two who have met, and follow each other.
+struct Met {
+    key: String,
+    source: PathBuf,
+    target: PathBuf,
+    share: Anypath,
+    clone: Anypath,
+}
+
+impl Met {
+    /// Writes a file at the one's, and waits for it at the other's.
+    fn expect_news(&mut self, name: &str) -> Result<()> {
+        let began = Instant::now();
+        fs::write(self.source.join(name), "back")?;
+        while fs::read(self.target.join(name)).ok().as_deref() != Some(b"back") {
+            ensure!(began.elapsed() < BACK_TIME_MAX, "not back after {:?}\n{}", began.elapsed(), self.stderr());
+            sleep(Duration::from_millis(20));
+        }
+        ensure!(self.share.is_running() && self.clone.is_running(), "nobody was started again");
+        Ok(())
     }
-    let busy = busy();
-    ensure!(busy.len() == 1, "nobody is anywhere");
-    let began = Instant::now();
-    busy[0].program.signal(signal)?;
-    fs::write(source.join("after"), "back")?;
-    while fs::read(target.join("after")).ok().as_deref() != Some(b"back") {
-        ensure!(began.elapsed() < BACK_TIME_MAX, "not back after {:?}\n{}", began.elapsed(), clone.stderr());
-        std::thread::sleep(Duration::from_millis(20));
+
+    fn stderr(&self) -> String {
+        format!("{}\n{}", self.share.stderr(), self.clone.stderr())
     }
-    ensure!(share.is_running() && clone.is_running(), "nobody was started again");
-    Ok(())
 }
 
 /// Some relays, and what stands in front of them.
@@ -91,10 +124,10 @@ impl House {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
         fs::write(folder.path().join("cert.pem"), cert.pem())?;
         fs::write(folder.path().join("key.pem"), signing_key.serialize_pem())?;
-        let (first, named) = Running::start(folder.path(), 0)?;
+        let (first, named) = Running::start(folder.path(), 0, 0)?;
         let mut relays = vec![first];
         for number in 1..count {
-            let (relay, address) = Running::start(folder.path(), number)?;
+            let (relay, address) = Running::start(folder.path(), number, 0)?;
             ensure!(address.key == named.key, "one identity");
             relays.push(relay);
         }
@@ -109,20 +142,47 @@ impl House {
         Ok(Some(Self { folder, address, relays, _front: fronting }))
     }
 
+    /// Lets two meet.
+    fn meet(&self) -> Result<Met> {
+        let (source, target) = (self.path("source"), self.path("target"));
+        generate(&source, Plan { seed: 5, files: 10, large_bytes: 1 << 20 })?;
+        let mut share = self.run("shares", &["share", text(&source)?, "--watch", "--listen", "tcp://127.0.0.1:0"])?;
+        let key = share.wait_for("shared")?["key"].as_str().context("no key")?.to_owned();
+        let mut clone = self.run("clones", &["clone", &key, text(&target)?, "--live"])?;
+        clone.wait_for("done")?;
+        expect_same(&list(&source)?, &list(&target)?)?;
+        Ok(Met { key, source, target, share, clone })
+    }
+
+    /// Waits until all are at one relay, and returns which: who does not know yet over how many tags topics are spread
+    /// opens a session elsewhere first, and leaves.
+    fn home(&self) -> Result<usize> {
+        let began = Instant::now();
+        loop {
+            let busy = |relay: &Running| relay.sessions().is_ok_and(|count| count > 0);
+            let busy: Vec<_> = (0..self.relays.len()).filter(|number| busy(&self.relays[*number])).collect();
+            if let [home] = busy[..] {
+                return Ok(home);
+            }
+            ensure!(began.elapsed() < Duration::from_secs(60), "at {} relays", busy.len());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     fn run(&self, store: &str, words: &[&str]) -> Result<Anypath> {
         let roots = self.path("cert.pem");
-        let relay = ["--via", &self.address, "--proxy", "none", "--roots", text(&roots)?];
+        let relay = ["--via", &self.address, "--proxy", "none", "--roots", text(&roots)?, "-vv"];
         Anypath::start(&self.path(store), words.iter().chain(&relay))
     }
 }
 
 impl Running {
-    /// Starts one with the key of the first.
-    fn start(folder: &Path, number: usize) -> Result<(Self, Address)> {
+    /// Starts one with the key of the first, at a port, or at any for 0.
+    fn start(folder: &Path, number: usize, port: u16) -> Result<(Self, Address)> {
         let store = folder.join(format!("relay{number}"));
         if number > 0 {
             fs::create_dir_all(&store)?;
@@ -130,7 +190,8 @@ impl Running {
         }
         let metrics = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let exposed = format!("127.0.0.1:{metrics}");
-        let words = ["relay", "--plain", "--listen", "127.0.0.1:0", "--tags", "16", "--metrics", &exposed];
+        let listened = format!("127.0.0.1:{port}");
+        let words = ["relay", "--plain", "--listen", &listened, "--tags", "16", "--metrics", &exposed];
         let mut program = Anypath::start(&store, words)?;
         let listening = program.first("listening")?;
         let address: Address = listening["address"].as_str().context("no address")?.parse()?;
@@ -167,3 +228,5 @@ fn text(path: &Path) -> Result<&str> {
 
 /// Half a second is usual; a busy machine may take longer.
 const BACK_TIME_MAX: Duration = Duration::from_secs(10);
+/// They look for their relay after 2 s, 4 s, and so on; a balancer takes 2 s to believe that one is back.
+const HOME_TIME_MAX: Duration = Duration::from_secs(30);
