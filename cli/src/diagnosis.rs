@@ -64,6 +64,12 @@ impl Cause {
             .asking("let WebSocket upgrades to it pass")
     }
 
+    /// Answers arrive when they are complete.
+    pub(crate) fn answers_kept() -> Self {
+        Self::new("answers_buffered", "answers are kept back on the way until they are complete")
+            .asking("pass answers from it on as they come, without buffering or scanning them")
+    }
+
     /// Long bodies are refused.
     pub(crate) fn bodies_refused(bytes: usize) -> Self {
         Self::new("bodies_refused", format!("requests are refused if they are longer than {} KiB", bytes >> 10))

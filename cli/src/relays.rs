@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use anypath_transports::Tcp;
 use anypath_transports::https::{
-    Dialer, DialerConfig, Https, HttpsConfig, InvalidProxy, Proxies, Proxy, TlsConfig, read_roots,
+    Dialer, DialerConfig, Https, HttpsConfig, InvalidProxy, Proxies, Proxy, Rungs, TlsConfig, read_roots,
 };
 use anypath_wire::{Address, KeyPair};
 
@@ -36,9 +36,10 @@ pub struct Relays {
     #[arg(long, value_name = "FILE")]
     pub relay_token_file: Option<PathBuf>,
 
-    /// Use requests alone at relays, no WebSocket.
-    #[arg(long)]
-    pub no_websocket: bool,
+    /// Let only these carry sessions with relays, best first: WebSockets (ws), requests with answers in pieces (stream),
+    /// requests with whole answers (poll).
+    #[arg(long, value_name = "NAME,…", default_value_t)]
+    pub rungs: Rungs,
 }
 
 /// Which proxy.
@@ -79,7 +80,7 @@ impl Relays {
     /// # Errors
     /// If a file cannot be read, the environment names a proxy of an unknown kind, or no authority is known.
     pub(crate) fn transport(&self, identity: KeyPair) -> Result<Https> {
-        let config = HttpsConfig { identity, token: self.token()?, sockets: !self.no_websocket };
+        let config = HttpsConfig { identity, token: self.token()?, rungs: self.rungs.clone() };
         Ok(Https::new(self.dialer()?, config))
     }
 

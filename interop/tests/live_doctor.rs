@@ -18,8 +18,8 @@ const FINDINGS: [(Profile, &[&str], &str); 13] = [
     (Profile::ProxyAuth, &["proxy_only", "proxy_basic"], "https/ws"),
     (Profile::ProxyDigest, &["proxy_only", "proxy_digest"], "https/ws"),
     (Profile::TlsIntercept, &["proxy_only", "tls_opened"], "https/ws"),
-    (Profile::TlsInterceptNoWs, &["proxy_only", "tls_opened", "upgrades_stripped"], "https/poll"),
-    (Profile::ProxyBuffering, &["proxy_only", "tls_opened", "upgrades_stripped"], "https/poll"),
+    (Profile::TlsInterceptNoWs, &["proxy_only", "tls_opened", "upgrades_stripped"], "https/stream"),
+    (Profile::ProxyBuffering, &["proxy_only", "tls_opened", "upgrades_stripped", "answers_buffered"], "https/poll"),
     (Profile::Captive, &["first_refused", "nat_cone"], "https/ws"),
 ];
 

@@ -30,7 +30,7 @@ fn caddy_may_stand_in_front() -> Result<()> {
     stands_in_front(Front::Caddy)
 }
 
-/// As it comes, nginx strips upgrades, keeps requests and answers until they are whole, and refuses bodies over 1 MiB.
+/// As it comes, nginx strips upgrades, keeps requests until they are whole, and refuses bodies over 1 MiB.
 #[test]
 fn nginx_may_stand_in_front_as_it_comes() -> Result<()> {
     let plainly = |config: String| {
@@ -41,9 +41,15 @@ fn nginx_may_stand_in_front_as_it_comes() -> Result<()> {
         format!("{head}location / {{\n{}\n}}\n", kept.join("\n"))
     };
     let Some(house) = House::new(Front::Nginx, plainly)? else { return Ok(()) };
-    ensure!(house.examine()?["uses"] == "https/poll");
+    ensure!(house.examine()?["uses"] == "https/stream");
     let done = house.share_and_clone()?;
-    ensure!(done.event("done")?["transport"] == "https/poll", "{:?}", done.events);
+    ensure!(done.event("done")?["transport"] != "https/ws", "{:?}", done.events);
+    let (key, target) = ("y".repeat(52), house.folder.path().join("never"));
+    let words = ["clone", &key, text(&target)?, "--rungs", "ws", "--timeout", "3"];
+    let done = house.run("pinned", &words)?.finish()?;
+    done.expect_code(3)?;
+    let reasons = done.events.last().context("no event")?["rungs"].to_string();
+    ensure!(reasons.contains("no WebSocket passes"), "{reasons}");
     Ok(())
 }
 
@@ -56,7 +62,7 @@ fn apache_may_stand_in_front_as_it_comes() -> Result<()> {
         kept.collect::<Vec<_>>().join("\n").replace(" flushpackets=on", "") + "\n"
     };
     let Some(house) = House::new(Front::Apache, plainly)? else { return Ok(()) };
-    ensure!(house.examine()?["uses"] == "https/poll");
+    ensure!(house.examine()?["uses"] == "https/stream");
     house.share_and_clone()?;
     Ok(())
 }

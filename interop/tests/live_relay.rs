@@ -21,8 +21,35 @@ fn a_folder_goes_through_a_relay() -> Result<()> {
 #[test]
 fn requests_alone_carry_it_too() -> Result<()> {
     let lab = Lab::new()?;
-    let done = lab.share_and_clone(&["--no-websocket"], &["--no-websocket"])?;
+    let done = lab.share_and_clone(&["--rungs", "poll"], &["--rungs", "poll"])?;
     ensure!(transport(&done)? == "https/poll", "{:?}", done.events);
+    Ok(())
+}
+
+/// What is forbidden is not used, and what carries a peer is told as it changes.
+#[test]
+fn it_climbs_to_what_is_allowed() -> Result<()> {
+    for only in ["ws", "stream"] {
+        let done = Lab::new()?.share_and_clone(&["--rungs", only], &["--rungs", only])?;
+        ensure!(transport(&done)? == format!("https/{only}"), "{:?}", done.events);
+    }
+    let lab = Lab::new()?;
+    for (rungs, best) in [("ws,stream,poll", "https/ws"), ("stream,ws,poll", "https/stream")] {
+        let (source, target) = (lab.folder.path().join(rungs), lab.folder.path().join(format!("{rungs} cloned")));
+        generate(&source, Plan { seed: 13, files: 3, large_bytes: 1 << 10 })?;
+        let certificate = lab.certificate();
+        let relay = ["--via", &lab.address, "--roots", text(&certificate)?, "--rungs", rungs];
+        let words = ["share", text(&source)?, "--listen", "tcp://127.0.0.1:0"];
+        let mut share = Anypath::start(&source.with_extension("store"), words.iter().chain(&relay))?;
+        let key = share.wait_for("shared")?["key"].as_str().context("no key")?.to_owned();
+        let words = ["clone", &key, text(&target)?, "--live"];
+        let mut clone = Anypath::start(&target.with_extension("store"), words.iter().chain(&relay))?;
+        let connected = clone.wait_for("connected")?;
+        if connected["transport"] != best {
+            let path = clone.wait_until("path", |event| event["to"] == best)?;
+            ensure!(path["from"] == "https/poll" && path["peer"] == connected["peer"], "{path}");
+        }
+    }
     Ok(())
 }
 

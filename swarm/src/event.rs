@@ -22,6 +22,15 @@ pub enum Event {
         /// Why; `None` if it ended the connection properly.
         error: Option<Arc<ConnectionError>>,
     },
+    /// A connected peer is carried by something else from now on.
+    Moved {
+        /// Which.
+        peer: PeerId,
+        /// What carried it.
+        from: &'static str,
+        /// What carries it.
+        to: &'static str,
+    },
     /// A dialled address did not lead to a peer; it is dialled again later.
     Unreachable {
         /// The address.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anypath_replicate::noise::XxHandshake;
+use anypath_replicate::replicator::PeerId;
 use anypath_transports::{Conn, Listener};
 use anypath_wire::{Address, PublicKey, Role};
 use tokio::sync::watch;
@@ -169,7 +170,7 @@ async fn run(
     alone: bool,
 ) -> Result<(), ConnectionError> {
     let _counted = node.running.clone();
-    let (transport, address) = (conn.transport, conn.remote.clone());
+    let (transport, moves, address) = (conn.transport, conn.moves.clone(), conn.remote.clone());
     let incoming = conn.role == Role::Responder;
     let span = info_span!("connection", transport, %address, incoming);
     async {
@@ -184,13 +185,33 @@ async fn run(
         let info = PeerInfo { peer, key, transport, address: address.clone(), took: started.elapsed() };
         tracing::info!(%key, "connected");
         drop(node.engine.events.send(Event::Connected(Arc::new(info))));
-        let outcome = registered.run(cut).await.map_err(Arc::new);
+        let outcome = tokio::select! {
+            outcome = registered.run(cut) => outcome.map_err(Arc::new),
+            () = tell_moves(node, peer, transport, moves) => Ok(()),
+        };
         tracing::info!(%key, error = outcome.as_ref().err().map(tracing::field::display), "disconnected");
         drop(node.engine.events.send(Event::Disconnected { peer, error: outcome.err() }));
         Ok(())
     }
     .instrument(span)
     .await
+}
+
+/// Tells what carries a peer each time that it changes; never returns.
+async fn tell_moves(node: &Shared, peer: PeerId, mut from: &'static str, moves: Option<watch::Receiver<&'static str>>) {
+    if let Some(mut moves) = moves {
+        loop {
+            let to = *moves.borrow_and_update();
+            if to != from {
+                drop(node.engine.events.send(Event::Moved { peer, from, to }));
+                from = to;
+            }
+            if moves.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// First pause before an address is dialled again; doubles with each failure.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anypath_wire::{Address, Role};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// The half that receives.
@@ -23,6 +24,8 @@ pub struct Conn {
     pub local: Address,
     /// The [`name`](crate::Transport::name) of the transport that carries it.
     pub transport: &'static str,
+    /// Names what carries it from then on, where that may change as it runs.
+    pub moves: Option<watch::Receiver<&'static str>>,
     /// The half that receives.
     pub reader: Reader,
     /// The half that sends.

@@ -127,6 +127,7 @@ fn pair(dialler: Address, listener: Address) -> (Conn, Conn) {
         remote,
         local,
         transport: NAME,
+        moves: None,
         reader: Box::new(reader),
         writer: Box::new(writer),
     };

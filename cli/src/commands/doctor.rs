@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use anypath_transports::https::echo::Echoes;
-use anypath_transports::https::{Admits, Descriptor, Surveyor};
+use anypath_transports::https::{Admits, Descriptor, Rung, Surveyor};
 use anypath_wire::Address;
 use tokio::runtime::Runtime;
 
@@ -69,13 +69,15 @@ impl<'a> Examination<'a> {
                 self.inspected(secure.as_ref(), descriptor);
                 self.datagrams(descriptor, direct).await;
                 let requests = self.requests(descriptor).await;
+                let pieces = requests && self.pieces(descriptor).await;
                 let sockets = self.sockets().await;
                 self.patience().await;
-                match (requests, sockets && !self.args.relays.no_websocket) {
-                    (false, _) => None,
-                    (true, true) => Some("https/ws"),
-                    (true, false) => Some("https/poll"),
-                }
+                let passes = |rung| match rung {
+                    Rung::Poll => requests,
+                    Rung::Stream => pieces,
+                    Rung::Socket => requests && sockets,
+                };
+                self.args.relays.rungs.best(passes).map(Rung::name)
             }
             None => None,
         };
@@ -193,6 +195,15 @@ impl<'a> Examination<'a> {
             self.causes.extend((bytes < usual).then(|| Cause::bodies_refused(bytes)));
         }
         opened.is_ok()
+    }
+
+    /// Answers as they are made, and not only when they are complete.
+    async fn pieces(&mut self, descriptor: &Descriptor) -> bool {
+        let token = self.args.relays.token().unwrap_or_default();
+        let passes = self.surveyor.pieces(descriptor.key, token).await.unwrap_or(false);
+        self.tell("stream", Some(passes), if passes { "answers come in pieces" } else { "answers come whole" });
+        self.causes.extend((!passes).then(Cause::answers_kept));
+        passes
     }
 
     async fn sockets(&mut self) -> bool {

@@ -211,6 +211,11 @@ fn tell(event: &NodeEvent, reach: &Reach, report: &Report) {
             via: &info.address.to_string(),
             ms: u64::try_from(info.took.as_millis()).unwrap_or(u64::MAX),
         }),
+        NodeEvent::Moved { peer, from, to } => {
+            if let Some(info) = reach.peer(*peer) {
+                report.event(&Event::Path { peer: &info.key.to_string(), from, to });
+            }
+        }
         NodeEvent::Unreachable { address, error } if reach.is_news(address, &error.to_string()) => {
             report.event(&Event::Unreachable { address: &address.to_string(), reason: &error.to_string() });
         }

@@ -50,6 +50,14 @@ impl Reach {
                 state.sharing.remove(peer);
                 state.absent.remove(peer);
             }
+            Event::Moved { peer, to, .. } => {
+                if state.sharing.contains(peer) {
+                    state.carried = Some(to);
+                }
+                if let Some(info) = state.peers.get_mut(peer) {
+                    Arc::make_mut(info).transport = to;
+                }
+            }
             Event::Unreachable { address, error } => {
                 state.dialled.insert(address.clone(), Some(error.to_string()));
             }

@@ -33,8 +33,8 @@ async fn line(to: u16) -> (u16, watch::Sender<()>) {
     (port, cutter)
 }
 
-async fn survives(sockets: bool) {
-    let lab = Lab { sockets, ..lab(Config::default()).await };
+async fn survives(rungs: &str) {
+    let lab = Lab { rungs: rungs.parse().unwrap(), ..lab(Config::default()).await };
     let (port, cutter) = line(lab.relay.address().port()).await;
     let address = Address { port, ..lab.address() };
     let at = ListenAt { ports: port..=port, ..lab.at() };
@@ -55,10 +55,10 @@ async fn survives(sockets: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_cut_lose_nothing() {
-    survives(false).await;
+    survives("poll").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_that_are_cut_lose_nothing() {
-    survives(true).await;
+    survives("ws,poll").await;
 }

@@ -29,6 +29,7 @@ impl Hand {
             session: Default::default(),
             learnt: Learnt::default(),
             attempts_max: u64::MAX,
+            requests: true,
         };
         let mut client = Client::new(Time::ZERO, config);
         let Some(Transmit::Post { carrier, body, .. }) = client.poll_transmit() else { panic!("no request") };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anypath_relay::{Config, Relay, ServerTls};
-use anypath_transports::https::{Dialer, DialerConfig, Https, HttpsConfig, Proxies, TlsConfig};
+use anypath_transports::https::{Dialer, DialerConfig, Https, HttpsConfig, Proxies, Rungs, TlsConfig};
 use anypath_transports::{Conn, Listener, Tcp, Transport};
 use anypath_wire::{Address, DiscoveryKey, KeyPair, ListenAt};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -17,7 +17,7 @@ pub(crate) struct Lab {
     pub(crate) relay: Relay,
     pub(crate) root: CertificateDer<'static>,
     pub(crate) tls: ServerTls,
-    pub(crate) sockets: bool,
+    pub(crate) rungs: Rungs,
 }
 
 /// Starts a relay.
@@ -26,7 +26,7 @@ pub(crate) async fn lab(config: Config) -> Lab {
     let tls = ServerTls::new(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
     let identity = KeyPair::from_seed(&[9; 32]);
     let relay = Relay::start("127.0.0.1:0".parse().unwrap(), identity, Some(tls.clone()), config).await.unwrap();
-    Lab { relay, root: cert.der().clone(), tls, sockets: true }
+    Lab { relay, root: cert.der().clone(), tls, rungs: Rungs::default() }
 }
 
 impl Lab {
@@ -48,8 +48,10 @@ impl Lab {
         let tls = TlsConfig { roots: vec![self.root.clone()], ..TlsConfig::default() };
         let config = DialerConfig { proxies: Proxies::none(), tls, timeout_ms: 0 };
         let dialer = Dialer::new(Arc::new(Tcp::default()), config).unwrap();
-        let https =
-            Https::new(dialer, HttpsConfig { identity: KeyPair::from_seed(&[seed; 32]), token, sockets: self.sockets });
+        let https = Https::new(
+            dialer,
+            HttpsConfig { identity: KeyPair::from_seed(&[seed; 32]), token, rungs: self.rungs.clone() },
+        );
         https.meet(DiscoveryKey([topic; 32]));
         https
     }

@@ -27,7 +27,7 @@ async fn two_peers_meet_under_a_topic_and_exchange_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_alone_are_enough() {
-    let lab = Lab { sockets: false, ..lab(Config::default()).await };
+    let lab = Lab { rungs: "poll".parse().unwrap(), ..lab(Config::default()).await };
     let mut listener = lab.peer(1, 7).listen(&lab.at()).await.unwrap();
     let dials = lab.peer(2, 7);
     for _ in 0..2 {
@@ -119,14 +119,14 @@ async fn a_token_is_asked_for() {
 /// The listener registers at a relay that has forgotten everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_restarted_is_found_again() {
-    let Lab { relay, root, tls, sockets } = lab(Config::default()).await;
+    let Lab { relay, root, tls, rungs } = lab(Config::default()).await;
     let at = relay.address();
-    let lab = Lab { relay, root, tls, sockets };
+    let lab = Lab { relay, root, tls, rungs };
     let mut listener = lab.peer(1, 7).listen(&lab.at()).await.unwrap();
     let dials = lab.peer(2, 7);
     let (a, b) = meet(&lab, &mut listener, &dials).await;
     exchange(a, b, 100_000).await;
-    let Lab { relay, root, tls, sockets } = lab;
+    let Lab { relay, root, tls, rungs } = lab;
     drop(relay);
     let relay = loop {
         match Relay::start(at, KeyPair::from_seed(&[9; 32]), Some(tls.clone()), Config::default()).await {
@@ -134,7 +134,7 @@ async fn a_relay_that_is_restarted_is_found_again() {
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     };
-    let lab = Lab { relay, root, tls, sockets };
+    let lab = Lab { relay, root, tls, rungs };
     let address = lab.address();
     let dialling = async {
         loop {

@@ -58,13 +58,13 @@ async fn figures_are_told_at_an_address_of_their_own() {
 /// Sessions go on until their turn comes; then their clients are back, at the relay that has come up meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_retires_cuts_nobody_short() {
-    let Lab { relay, root, tls, sockets } = lab(Config::default()).await;
+    let Lab { relay, root, tls, rungs } = lab(Config::default()).await;
     let at = relay.address();
-    let lab = Lab { relay, root, tls, sockets };
+    let lab = Lab { relay, root, tls, rungs };
     let mut listener = lab.peer(1, 7).listen(&lab.at()).await.unwrap();
     let dials = lab.peer(2, 7);
     let (a, b) = meet(&lab, &mut listener, &dials).await;
-    let Lab { relay, root, tls, sockets } = lab;
+    let Lab { relay, root, tls, rungs } = lab;
     let began = Instant::now();
     let retiring = tokio::spawn(relay.retire(Duration::from_secs(3)));
     exchange(a, b, 100_000).await;
@@ -76,7 +76,7 @@ async fn a_relay_that_retires_cuts_nobody_short() {
     let relay = Relay::start(at, KeyPair::from_seed(&[9; 32]), Some(tls.clone()), Config::default()).await.unwrap();
     timeout(Duration::from_secs(10), retiring).await.expect("all are gone in time").unwrap();
     assert!(began.elapsed() > Duration::from_secs(2), "they are not sent away all at once");
-    let lab = Lab { relay, root, tls, sockets };
+    let lab = Lab { relay, root, tls, rungs };
     let again = timeout(Duration::from_secs(10), async {
         let address = lab.address();
         let dialling = async {

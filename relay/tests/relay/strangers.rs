@@ -183,6 +183,7 @@ fn a_replayed_opening_gives_nobody_anything() {
         session: Default::default(),
         learnt: Learnt::default(),
         attempts_max: u64::MAX,
+        requests: true,
     };
     let Some(Transmit::Post { body, .. }) = Client::new(Time::ZERO, config).poll_transmit() else { panic!() };
     assert!(hub.open(Time::ZERO, [2; 48], "a", &body.concat()).is_some());

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anypath_wire::{PublicKey, Time};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use thiserror::Error;
 use tokio::io::DuplexStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::pipe::{self, Outward};
 use super::posts::{PostError, Posts};
+use super::rungs::{Rung, Rungs};
 use super::session::{
     CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Config, Event, Failure, Granted, Learnt, Style,
     Transmit,
@@ -26,8 +26,8 @@ use super::sockets::{self, Attempts, Socket};
 #[derive(Clone)]
 pub(super) struct Link {
     asks: mpsc::Sender<Ask>,
-    /// Whether a WebSocket carries the session now.
-    on_socket: Arc<AtomicBool>,
+    /// What carries the session now.
+    carried: watch::Receiver<&'static str>,
 }
 
 /// A session that has just opened.
@@ -53,6 +53,9 @@ pub(super) enum LinkError {
     /// The relay's own key proves to be another one, or nobody answers.
     #[error("the relay did not open a session: {0:?}")]
     NotOpened(Closed),
+    /// It opened one, and nothing that may carry it passes.
+    #[error("no WebSocket passes, and nothing else may carry the session")]
+    NotCarried,
     /// The session is over.
     #[error("the session with the relay is over")]
     Over,
@@ -79,27 +82,26 @@ pub(super) enum Ask {
 }
 
 impl Link {
-    /// Opens a session, with the first connection that `posts` has, or others; by `sockets` it tries WebSockets as well.
+    /// Opens a session, with the first connection that `posts` has, or others.
     pub(super) async fn open(
         posts: Arc<Posts>,
         relay: PublicKey,
         token: Vec<u8>,
         tag: String,
         seed: [u8; 32],
-        sockets: bool,
+        rungs: Rungs,
         attempts_max: u64,
     ) -> Result<Opened, LinkError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (opened, waiting) = oneshot::channel();
-        let (session, learnt) = (Config::default(), Learnt::default());
-        let config = ClientConfig { relay, token, tag, seed, session, learnt, attempts_max };
-        let task =
-            Task { sockets: Attempts::new(sockets), ..Task::new(posts, config, asks.downgrade(), offers, opened) };
-        let on_socket = Arc::clone(&task.on_socket);
+        let (session, learnt, requests) = (Config::default(), assumed(&rungs), rungs.allow_requests());
+        let config = ClientConfig { relay, token, tag, seed, session, learnt, attempts_max, requests };
+        let task = Task::new(posts, config, rungs, asks.downgrade(), offers, opened);
+        let carried = task.carried.subscribe();
         tokio::spawn(task.run(asked));
-        let (hash, granted) = waiting.await.unwrap_or(Err(Closed::Silent)).map_err(LinkError::NotOpened)?;
-        Ok(Opened { link: Self { asks, on_socket }, hash, granted, offered })
+        let (hash, granted) = waiting.await.unwrap_or(Err(LinkError::NotOpened(Closed::Silent)))?;
+        Ok(Opened { link: Self { asks, carried }, hash, granted, offered })
     }
 
     /// Opens a circuit, and returns it once it is granted. The first bytes on it go along with the question, and are lost
@@ -111,9 +113,9 @@ impl Link {
         replied.await.unwrap_or(Err(LinkError::Over))
     }
 
-    /// Returns what carries the session now.
-    pub(super) fn carried(&self) -> &'static str {
-        if self.on_socket.load(Ordering::Relaxed) { "https/ws" } else { "https/poll" }
+    /// Tells what carries the session, as it changes.
+    pub(super) fn carried(&self) -> watch::Receiver<&'static str> {
+        self.carried.clone()
     }
 
     /// Returns whether the session is not over yet.
@@ -149,7 +151,7 @@ struct Circuit {
 }
 
 /// The hash that registrations sign and what the relay gave, or why there is no session.
-type OpenedOrNot = Result<([u8; 64], Granted), Closed>;
+type OpenedOrNot = Result<([u8; 64], Granted), LinkError>;
 
 struct Task {
     posts: Arc<Posts>,
@@ -158,14 +160,17 @@ struct Task {
     asks: mpsc::WeakSender<Ask>,
     offers: mpsc::Sender<Offer>,
     opened: Option<oneshot::Sender<OpenedOrNot>>,
+    /// The session, as long as nothing carries it yet.
+    opening: Option<([u8; 64], Granted)>,
     circuits: BTreeMap<CircuitId, Circuit>,
     requests: BTreeMap<CarrierId, AbortHandle>,
     /// Ends all requests with the session.
     running: JoinSet<()>,
+    rungs: Rungs,
     sockets: Attempts,
     /// The WebSocket in use, and what is to be written on it.
     socket: Option<(CarrierId, mpsc::UnboundedSender<Vec<Bytes>>)>,
-    on_socket: Arc<AtomicBool>,
+    carried: watch::Sender<&'static str>,
     came: mpsc::Sender<(CarrierId, Came)>,
     comes: mpsc::Receiver<(CarrierId, Came)>,
     over: bool,
@@ -175,6 +180,7 @@ impl Task {
     fn new(
         posts: Arc<Posts>,
         config: ClientConfig,
+        rungs: Rungs,
         asks: mpsc::WeakSender<Ask>,
         offers: mpsc::Sender<Offer>,
         opened: oneshot::Sender<OpenedOrNot>,
@@ -187,12 +193,14 @@ impl Task {
             asks,
             offers,
             opened: Some(opened),
+            opening: None,
             circuits: BTreeMap::new(),
             requests: BTreeMap::new(),
             running: JoinSet::new(),
-            sockets: Attempts::new(false),
+            sockets: Attempts::new(rungs.prefer(Rung::Socket, Rung::Poll)),
+            rungs,
             socket: None,
-            on_socket: Arc::default(),
+            carried: watch::Sender::new(Rung::Poll.name()),
             came,
             comes,
             over: false,
@@ -203,7 +211,7 @@ impl Task {
         self.settle();
         while !self.over {
             let due = self.client.poll_deadline().map(|deadline| self.began + deadline.at.since(Time::ZERO));
-            let due = due.into_iter().chain(self.sockets.due.filter(|_| self.client.stream_path().is_some())).min();
+            let due = due.into_iter().chain(self.socket_due()).min();
             let timer = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -225,7 +233,7 @@ impl Task {
             self.settle();
         }
         if let Some(opened) = self.opened.take() {
-            opened.send(Err(Closed::Silent)).ok();
+            opened.send(Err(LinkError::NotOpened(Closed::Silent))).ok();
         }
         // Farewells are given a moment.
         tokio::time::timeout(FAREWELL_TIME, async { while self.running.join_next().await.is_some() {} }).await.ok();
@@ -324,7 +332,8 @@ impl Task {
             }
         }
         match came {
-            Came::Socket(None) => self.sockets.end(),
+            Came::Socket(None) if self.rungs.allow_requests() => self.sockets.end(),
+            Came::Socket(None) => self.give_up(),
             Came::Socket(Some(socket)) => self.use_socket(*socket),
             Came::Bytes(bytes) => self.client.handle_bytes(now, carrier, &bytes),
             Came::End => self.client.handle_end(now, carrier),
@@ -335,7 +344,7 @@ impl Task {
     /// Does everything that the session wants done, and tells the circuits what it tells.
     fn settle(&mut self) {
         self.try_socket();
-        self.on_socket.store(self.client.is_on_stream(), Ordering::Relaxed);
+        self.note_carrier();
         while let Some(event) = self.client.poll_event() {
             self.tell(event);
         }
@@ -366,10 +375,46 @@ impl Task {
         }
     }
 
-    /// Tries a WebSocket if it is time.
+    /// Notes what carries the session now; only once something does, it is there.
+    fn note_carrier(&mut self) {
+        let rung = self.rung();
+        self.carried.send_if_modified(|carried| std::mem::replace(carried, rung.name()) != rung.name());
+        let is_carried = self.rungs.allow_requests() || rung == Rung::Socket;
+        if let Some(opening) = self.opening.take_if(|_| is_carried)
+            && let Some(opened) = self.opened.take()
+        {
+            opened.send(Ok(opening)).ok();
+        }
+    }
+
+    fn rung(&self) -> Rung {
+        let streams = self.client.learnt().streams_down == Some(true);
+        match self.client.is_on_stream() {
+            true => Rung::Socket,
+            false if streams => Rung::Stream,
+            false => Rung::Poll,
+        }
+    }
+
+    /// Ends the session, which nothing that may carry it carries.
+    fn give_up(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            opened.send(Err(LinkError::NotCarried)).ok();
+        }
+        self.leave();
+    }
+
+    /// Returns when a WebSocket is tried next, unless what is better carries the session, or may yet be found to do so.
+    fn socket_due(&self) -> Option<Instant> {
+        self.client.stream_path()?;
+        let is_open = self.client.learnt().streams_down.is_none();
+        let better = if is_open && self.rungs.prefer(Rung::Stream, Rung::Poll) { Rung::Stream } else { self.rung() };
+        self.sockets.due.filter(|_| self.rungs.prefer(Rung::Socket, better))
+    }
+
     fn try_socket(&mut self) {
         let Some(path) = self.client.stream_path() else { return };
-        if self.sockets.due.is_none_or(|due| Instant::now() < due) {
+        if self.socket_due().is_none_or(|due| Instant::now() < due) {
             return;
         }
         self.sockets.begin();
@@ -397,9 +442,8 @@ impl Task {
     fn tell(&mut self, event: Event) {
         match event {
             Event::Opened { hash, granted } => {
-                if let Some(opened) = self.opened.take() {
-                    opened.send(Ok((hash, granted))).ok();
-                }
+                self.opening = Some((hash, granted));
+                self.note_carrier();
             }
             Event::Offered { circuit, target, .. } => {
                 let offer = self.pipe(circuit).map(|stream| Offer { target, stream });
@@ -444,12 +488,23 @@ impl Task {
             Event::Closed(why) => {
                 tracing::debug!(?why, "the session with the relay is over");
                 if let Some(opened) = self.opened.take() {
-                    opened.send(Err(why)).ok();
+                    opened.send(Err(LinkError::NotOpened(why))).ok();
                 }
                 self.over = true;
             }
         }
     }
+}
+
+/// Returns what is taken for learnt as long as nothing is: what is forbidden does not pass, and what stands in the place of
+/// everything else does.
+fn assumed(rungs: &Rungs) -> Learnt {
+    let streams_down = match (rungs.allow(Rung::Stream), rungs.allow(Rung::Poll)) {
+        (false, _) => Some(false),
+        (true, false) => Some(true),
+        (true, true) => None,
+    };
+    Learnt { streams_down, ..Learnt::default() }
 }
 
 /// A request to be made.

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::link::{Offer, Opened};
 use super::target::Target;
-use super::transport::{Place, RelayError, Shared, Tag, URGENT};
+use super::transport::{Carried, Place, RelayError, Shared, Tag, URGENT};
 
 /// Our presence at a relay; it ends when it is dropped.
 pub(super) struct Presence {
@@ -21,7 +21,7 @@ pub(super) struct Presence {
 }
 
 /// A circuit to us, and what carries it.
-type Offered = (DuplexStream, &'static str);
+type Offered = (DuplexStream, Carried);
 
 impl Presence {
     /// Registers our key at a relay, and announces our topics there, also those that come later.

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::descriptor::Descriptor;
 use super::dialer::{Dialer, Dialled, ReachError};
 use super::echo::{self, Echoes};
-use super::link::Link;
+use super::link::{Link, Opened};
 use super::posts::Posts;
 use super::proxy::AGENT;
+use super::rungs::{Rung, Rungs};
 use super::sockets;
 use super::transport::{RelayError, broken};
 use crate::{DialError, Tcp, Transport};
@@ -97,11 +98,27 @@ impl Surveyor {
     /// # Errors
     /// If none opens.
     pub async fn requests(&self, relay: PublicKey, token: Vec<u8>) -> Result<Duration, RelayError> {
+        let began = Instant::now();
+        self.open(relay, token, vec![Rung::Poll]).await?;
+        Ok(began.elapsed())
+    }
+
+    /// Opens a session by requests alone; returns whether answers to them come in pieces, as far as can be seen in 8 s.
+    ///
+    /// # Errors
+    /// If none opens.
+    pub async fn pieces(&self, relay: PublicKey, token: Vec<u8>) -> Result<bool, RelayError> {
+        let opened = self.open(relay, token, vec![Rung::Stream, Rung::Poll]).await?;
+        let mut carried = opened.link.carried();
+        let streams = carried.wait_for(|carried| *carried == Rung::Stream.name());
+        Ok(timeout(PIECES_TIME_MAX, streams).await.is_ok_and(|seen| seen.is_ok()))
+    }
+
+    async fn open(&self, relay: PublicKey, token: Vec<u8>, rungs: Vec<Rung>) -> Result<Opened, RelayError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
-        let began = Instant::now();
-        Link::open(Arc::clone(&self.posts), relay, token, "a".to_owned(), seed, false, u64::MAX).await?;
-        Ok(began.elapsed())
+        let rungs = Rungs::new(rungs).unwrap_or_default();
+        Ok(Link::open(Arc::clone(&self.posts), relay, token, "a".to_owned(), seed, rungs, u64::MAX).await?)
     }
 
     /// Opens a WebSocket.
@@ -168,6 +185,8 @@ impl Surveyor {
 
 /// The lengths that are tried: what the program sends at most, what nginx takes unless told otherwise, and less.
 const BODIES: [usize; 4] = [1020 << 10, 512 << 10, 128 << 10, 32 << 10];
+/// A session looks at it after 2 s, for 2 s.
+const PIECES_TIME_MAX: Duration = Duration::from_secs(8);
 /// How long relays leave a connection without a word at least.
 const RELAY_SILENCE_MAX: Duration = Duration::from_secs(75);
 /// How long a connection may take to open, how many refusals are not believed, and the pause after each.

@@ -13,6 +13,7 @@ use super::dialer::{Dialer, ReachError};
 use super::link::{Link, LinkError, Opened};
 use super::posts::{PostError, Posts};
 use super::presence::Presence;
+use super::rungs::Rungs;
 use super::session::{Closed, Style};
 use super::target::{Target, reason};
 use crate::{AcceptError, BoxFuture, Conn, DialError, ListenError, Listener, Transport};
@@ -23,8 +24,8 @@ pub struct HttpsConfig {
     pub identity: KeyPair,
     /// What relays want to see to let us in; empty if nothing.
     pub token: Vec<u8>,
-    /// Whether WebSockets are tried beside requests.
-    pub sockets: bool,
+    /// What may carry sessions with relays.
+    pub rungs: Rungs,
 }
 
 /// Dials and listens at relays: `https://host[:port][#key]`.
@@ -170,10 +171,14 @@ impl Transport for Https {
     }
 }
 
-fn conn(role: Role, remote: Address, transport: &'static str, stream: DuplexStream) -> Conn {
+/// What carries a session, as it changes.
+pub(super) type Carried = watch::Receiver<&'static str>;
+
+fn conn(role: Role, remote: Address, carried: Carried, stream: DuplexStream) -> Conn {
+    let (transport, moves) = (*carried.borrow(), Some(carried.clone()));
     let (reader, writer) = split(stream);
     let local = remote.clone();
-    Conn { role, remote, local, transport, reader: Box::new(reader), writer: Box::new(writer) }
+    Conn { role, remote, local, transport, moves, reader: Box::new(reader), writer: Box::new(writer) }
 }
 
 impl Shared {
@@ -227,7 +232,7 @@ impl Shared {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| LinkError::Over)?;
         let token = self.config.token.clone();
-        Link::open(Arc::clone(posts), key, token, tag.clone(), seed, self.config.sockets, attempts_max).await
+        Link::open(Arc::clone(posts), key, token, tag.clone(), seed, self.config.rungs.clone(), attempts_max).await
     }
 
     fn posts(&self, place: &Place) -> Arc<Posts> {
@@ -270,7 +275,7 @@ impl Shared {
 
     /// Returns a circuit to a peer under our topics, on which bytes were sent, and what carries it. For one topic the relay
     /// is to choose the peer, which spares a round trip; if that one is not to be had, it is asked for all.
-    async fn dial(&self, place: &Place, first: &[u8]) -> Result<(DuplexStream, &'static str), RelayError> {
+    async fn dial(&self, place: &Place, first: &[u8]) -> Result<(DuplexStream, Carried), RelayError> {
         let topics = self.topics.borrow().clone();
         if topics.len() == 1
             && let Some(topic) = topics.first()

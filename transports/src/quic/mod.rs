@@ -128,7 +128,7 @@ impl Ends {
     fn conn(self, role: Role, sending: SendStream, receiving: RecvStream) -> Conn {
         let Self { local, remote } = self;
         let writer = Box::new(Sending::new(sending));
-        Conn { role, remote, local, transport: NAME, reader: Box::new(receiving), writer }
+        Conn { role, remote, local, transport: NAME, moves: None, reader: Box::new(receiving), writer }
     }
 }
 

@@ -92,7 +92,7 @@ fn conn(config: &TcpConfig, role: Role, stream: TcpStream) -> io::Result<Conn> {
     tune(config, &stream)?;
     let (remote, local) = (address(stream.peer_addr()?), address(stream.local_addr()?));
     let (reader, writer) = stream.into_split();
-    Ok(Conn { role, remote, local, transport: NAME, reader: Box::new(reader), writer: Box::new(writer) })
+    Ok(Conn { role, remote, local, transport: NAME, moves: None, reader: Box::new(reader), writer: Box::new(writer) })
 }
 
 /// Lets small messages leave at once, and has the system notice a peer that vanished.

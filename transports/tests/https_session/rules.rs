@@ -167,6 +167,16 @@ fn a_session_on_a_stream_notices_that_its_tag_leads_elsewhere() {
     }
 }
 
+#[test]
+fn answers_that_come_in_pieces_are_found_out() {
+    for (buffers, drop) in [(false, 0), (true, 0), (false, 300), (true, 300)] {
+        let mut world = open(Line { buffers, drop, ..slow() });
+        world.run(Time::from_micros(5_000_000 + drop * 300_000), |_| false);
+        assert_eq!(world.client.learnt().streams_down, Some(!buffers), "{buffers} {drop}");
+        assert!(transfer(&mut world, [3_000_000, 3_000_000]));
+    }
+}
+
 /// A busy proxy is not a dead one, and one that comes back is found again without haste.
 #[test]
 fn an_outage_costs_few_requests_and_no_bytes() {

@@ -74,6 +74,8 @@ pub(crate) struct World {
     ordered: BTreeMap<(u64, usize), Time>,
     busy_until: [Time; 4],
     last_answers: VecDeque<Vec<u8>>,
+    /// What is kept of answers until they are complete.
+    kept_back: BTreeMap<u64, Vec<u8>>,
     pub(crate) steps: u64,
     pub(crate) posts: u64,
     pub(crate) kept_max: [u64; 4],
@@ -92,6 +94,7 @@ impl World {
             session: config,
             learnt,
             attempts_max: u64::MAX,
+            requests: true,
         };
         let mut world = Self {
             now: Time::ZERO,
@@ -108,6 +111,7 @@ impl World {
             ordered: BTreeMap::new(),
             busy_until: [Time::ZERO; 4],
             last_answers: VecDeque::new(),
+            kept_back: BTreeMap::new(),
             steps: 0,
             posts: 0,
             kept_max: [0; 4],
@@ -336,6 +340,14 @@ impl World {
     fn answer(&mut self, http: u64, mut bytes: Vec<u8>, ends: bool) {
         let Some(&(_, carrier, answers)) = self.https.get(&http) else { return };
         let line = self.line.clone();
+        if line.buffers && self.streams.get(&carrier) != Some(&http) {
+            let kept = self.kept_back.entry(http).or_default();
+            kept.append(&mut bytes);
+            if !ends {
+                return;
+            }
+            bytes = self.kept_back.remove(&http).unwrap_or_default();
+        }
         let after = self.passage(1, bytes.len() + if ends { ANSWER_HEAD_BYTES } else { 0 });
         let after = self.in_order(http, 1, after);
         let breaks = self.chance.permille(line.drop);

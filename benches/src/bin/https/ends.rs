@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use anypath_transports::https::{Dialer, DialerConfig, Https, HttpsConfig, Proxies};
+use anypath_transports::https::{Dialer, DialerConfig, Https, HttpsConfig, Proxies, Rungs};
 use anypath_transports::{Conn, Reader, Tcp, Transport, Writer};
 use anypath_wire::{Address, DiscoveryKey, KeyPair};
 use clap::Subcommand;
@@ -245,8 +245,8 @@ fn transport(seed: u8, rung: Rung) -> Result<Https> {
 pub(crate) fn https(seed: u8, rung: Rung) -> Result<Https> {
     let proxies = Proxies::from_environment(|name| std::env::var(name).ok())?;
     let dialer = Dialer::new(Arc::new(Tcp::default()), DialerConfig { proxies, ..DialerConfig::default() })?;
-    let sockets = rung == Rung::Any;
-    Ok(Https::new(dialer, HttpsConfig { identity: identity(seed), token: Vec::new(), sockets }))
+    let rungs = if rung == Rung::Any { Rungs::default() } else { "poll".parse()? };
+    Ok(Https::new(dialer, HttpsConfig { identity: identity(seed), token: Vec::new(), rungs }))
 }
 
 /// Returns who a peer is, by its number.

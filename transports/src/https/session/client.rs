@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub learnt: Learnt,
     /// How often opening is tried, as long as it is not answered; at least once.
     pub attempts_max: u64,
+    /// Whether requests may carry the session, and not only open it.
+    pub requests: bool,
 }
 
 /// A session at the client, as a sans-IO machine. See the [module's page](super) for how a driver moves it.
@@ -59,7 +61,7 @@ pub(super) struct Opened {
 impl Client {
     /// Makes the client and its first request.
     pub fn new(now: Time, config: ClientConfig) -> Self {
-        let lanes = Lanes::new(config.learnt.clone());
+        let lanes = Lanes::new(config.learnt.clone(), config.requests);
         let (stage, events) = (Stage::Opening, VecDeque::new());
         let mut client = Self { config, stage, lanes, attempts: 0, began: now, events };
         client.settle(now);

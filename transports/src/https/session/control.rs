@@ -72,6 +72,12 @@ pub struct Ping {
 }
 
 impl Exchange {
+    /// Returns whether it only looks whether its answer comes in pieces: one at once, one when half of the hold is over,
+    /// and its end.
+    pub(super) fn probes(&self) -> bool {
+        self.streams && self.room_bytes == 0
+    }
+
     /// Returns whether the client has done with an exchange, as far as this one tells.
     pub fn is_over(&self, number: u64) -> bool {
         number < self.number && self.others.binary_search(&number).is_err()

@@ -12,12 +12,14 @@ use super::client::Opened;
 use super::control::{Control, Exchange, OTHERS_MAX, Ping};
 use super::core::Core;
 use super::learnt::{BODY_BYTES_MIN, Learnt};
-use super::look::Look;
+use super::look::{Look, PROBE_HOLD, Pieces, Probes};
 use super::record::{Kind, Records};
 
 /// All carriers of a client.
 pub(super) struct Lanes {
     pub(super) learnt: Learnt,
+    /// Whether requests may carry anything.
+    requests: bool,
     pub(super) transmits: VecDeque<Transmit>,
     lanes: BTreeMap<CarrierId, Lane>,
     next: u64,
@@ -35,6 +37,7 @@ pub(super) struct Lanes {
     /// When everything that was due was done.
     settled_at: Time,
     look: Look,
+    probes: Probes,
 }
 
 /// One carrier.
@@ -63,6 +66,8 @@ pub(super) enum LaneKind {
     Poll { hold_ms: u64 },
     /// A request that brings nothing, beside a stream.
     Look,
+    /// A request whose answer comes in pieces, some time apart, if nothing keeps them.
+    Probe { pieces: Pieces },
     /// A stream both ways; segments go on it once both pings came back.
     Stream { pongs: u32, ping_at: Time },
 }
@@ -78,9 +83,10 @@ impl Lane {
 }
 
 impl Lanes {
-    pub(super) fn new(learnt: Learnt) -> Self {
+    pub(super) fn new(learnt: Learnt, requests: bool) -> Self {
         Self {
             learnt,
+            requests,
             transmits: VecDeque::new(),
             lanes: BTreeMap::new(),
             next: 0,
@@ -93,6 +99,7 @@ impl Lanes {
             bulk_since: None,
             settled_at: Time::ZERO,
             look: Look::begin(Time::ZERO),
+            probes: Probes::default(),
         }
     }
 
@@ -153,6 +160,9 @@ impl Lanes {
         lane.heard |= kind == Kind::Control;
         lane.pushed |= kind == Kind::Data;
         self.failures = 0;
+        if let LaneKind::Probe { pieces } = &mut lane.kind {
+            pieces.note(now);
+        }
         if let (LaneKind::Stream { pongs, ping_at }, Some(control)) = (&mut lane.kind, control) {
             *ping_at = (*ping_at).max(now + HEARTBEAT);
             if let Some(pong) = control.pong
@@ -173,7 +183,9 @@ impl Lanes {
     pub(super) fn finish(&mut self, now: Time, carrier: CarrierId, opened: Option<&mut Opened>) {
         let Some(lane) = self.lanes.remove(&carrier) else { return };
         self.failures = 0;
-        if let LaneKind::Poll { hold_ms } = lane.kind {
+        if let LaneKind::Probe { pieces } = lane.kind {
+            self.learnt.streams_down = Some(pieces.came_apart(now));
+        } else if let LaneKind::Poll { hold_ms } = lane.kind {
             if lane.pushed {
                 self.pushed_at = now;
                 self.pushes.push_back(now);
@@ -237,6 +249,7 @@ impl Lanes {
 
     /// Makes all requests and writes that are due.
     pub(super) fn settle(&mut self, now: Time, opened: &mut Opened) {
+        self.probes.begin(now);
         let silent = |lanes: &Self| {
             let streams: Vec<_> = lanes.streams().map(|(carrier, _)| carrier.0).collect();
             move |via: u64| !streams.contains(&via)
@@ -249,9 +262,10 @@ impl Lanes {
         }
         if self.has_stream() {
             self.settle_look(now, opened);
-        } else {
+        } else if self.requests {
             self.settle_sends(now, opened);
             self.settle_polls(now, opened);
+            self.settle_probe(now, opened);
         }
     }
 
@@ -274,6 +288,16 @@ impl Lanes {
             }
             if !bytes.is_empty() {
                 self.transmits.push_back(Transmit::Write { carrier, bytes, ends: false });
+            }
+        }
+    }
+
+    fn settle_probe(&mut self, now: Time, opened: &mut Opened) {
+        let is_wanted = self.learnt.streams_down.is_none() && self.probes.is_due(now);
+        if is_wanted && self.count(|kind| matches!(kind, LaneKind::Probe { .. })) == 0 && self.may_open(now) {
+            match self.probes.make(now) {
+                true => self.post(now, opened, LaneKind::Probe { pieces: Pieces::default() }, 0),
+                false => self.learnt.streams_down = Some(false),
             }
         }
     }
@@ -331,19 +355,24 @@ impl Lanes {
 
     /// Makes a request; one that brings something brings as much as its body may hold.
     fn post(&mut self, now: Time, opened: &mut Opened, kind: LaneKind, body_bytes_max: u64) {
-        let hold_ms = if let LaneKind::Poll { hold_ms } = kind { hold_ms } else { 0 };
+        let hold_ms = match kind {
+            LaneKind::Poll { hold_ms } => hold_ms,
+            LaneKind::Probe { .. } => PROBE_HOLD.as_millis() as u64,
+            _ => 0,
+        };
         let patient = hold_ms > 0 && self.count(|kind| matches!(kind, LaneKind::Poll { .. })) > 0;
         let carrier = self.add(Lane::new(now, kind, 0));
-        let streams = hold_ms > 0 && self.learnt.streams_down == Some(true);
+        let probes = matches!(kind, LaneKind::Probe { .. });
+        let streams = probes || (hold_ms > 0 && self.learnt.streams_down == Some(true));
         let mut exchange = self.exchange(carrier, hold_ms, streams);
-        if kind == LaneKind::Look {
-            // There is a stream for that.
+        if probes || kind == LaneKind::Look {
+            // What goes with it may come late; and beside a stream nothing is to.
             exchange.room_bytes = 0;
         }
-        let exchange = Some(exchange);
+        let (exchange, ping) = (Some(exchange), probes.then_some(Ping { id: 0, padding_bytes: 0 }));
         let mut body = vec![Bytes::copy_from_slice(&opened.granted.session.0)];
         if kind != LaneKind::Send {
-            body.push(opened.core.control(Control { exchange, ..Control::default() }));
+            body.push(opened.core.control(Control { exchange, ping, ..Control::default() }));
         } else {
             let room = usize::try_from(body_bytes_max).unwrap_or(usize::MAX) - body[0].len();
             body.extend(opened.core.fill(now, carrier.0, exchange, room));
@@ -399,6 +428,7 @@ impl Lanes {
             due.push(deadline(core.quiet_at(), "the relay is silent"));
             due.extend(self.bulk_since.map(|at| deadline(at + BATCH_TIME, "bulk has waited for more")));
             due.extend(core.ack_due.map(|at| deadline(at + ACK_DELAY, "an acknowledgement is due")));
+            due.extend(self.probes.due_at.map(|at| deadline(at, "whether answers come in pieces is looked at")));
             due.extend(self.has_stream().then(|| deadline(self.look.due_at, "the way to the relay is looked at")));
             for (_, lane) in self.streams() {
                 if let LaneKind::Stream { ping_at, .. } = lane.kind {

@@ -19,10 +19,6 @@ pub struct Learnt {
     pub lanes_max: usize,
     /// Whether answers pass in pieces; unknown until probed.
     pub streams_down: Option<bool>,
-    /// Whether bodies pass in pieces; unknown until probed.
-    pub streams_up: Option<bool>,
-    /// Whether a WebSocket passes; unknown until tried.
-    pub sockets: Option<bool>,
 }
 
 impl Default for Learnt {
@@ -35,8 +31,6 @@ impl Default for Learnt {
             bodies_clean: 0,
             lanes_max: LANES_MAX,
             streams_down: None,
-            streams_up: None,
-            sockets: None,
         }
     }
 }

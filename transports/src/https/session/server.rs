@@ -37,6 +37,8 @@ struct Carrier {
     again: bool,
     /// What is to be echoed; no more than came.
     pongs: Vec<super::Ping>,
+    /// When a probe is told a second time that we are here.
+    again_at: Option<Time>,
     /// Bytes written on a streaming answer.
     written_bytes: u64,
     /// When it was heard of.
@@ -110,6 +112,7 @@ impl Server {
             complete: false,
             again: false,
             pongs: Vec::new(),
+            again_at: None,
             written_bytes: 0,
             began: now,
         };
@@ -175,6 +178,8 @@ impl Server {
         let deadline = |at, why| Deadline { at, why };
         let mut due = vec![deadline(self.core.quiet_at(), "the client is silent")];
         due.extend(self.carriers.values().map(|it| deadline(it.hold_until, "a request was held for long enough")));
+        let again = self.carriers.values().filter_map(|it| it.again_at);
+        due.extend(again.map(|at| deadline(at, "a probe is answered once more")));
         for patience in [BATCH_TIME, LAST_TIME] {
             due.extend(self.bulk_since.map(|at| deadline(at + patience, "bulk has waited for more")));
         }
@@ -189,7 +194,9 @@ impl Server {
         let Some(exchange) = control.exchange else { return };
         if it.exchange.is_none() {
             it.again = self.exchanges.note(exchange.number) != Arrival::New;
-            it.hold_until = now + Duration::from_millis(exchange.hold_ms.min(HOLD_MS_MAX));
+            let hold = Duration::from_millis(exchange.hold_ms.min(HOLD_MS_MAX));
+            it.hold_until = now + hold;
+            it.again_at = exchange.probes().then_some(now + hold / 2);
         }
         // Those below all that are open may never have come; they must not hold up the window.
         self.exchanges.advance(exchange.others.first().copied().unwrap_or(exchange.number));
@@ -231,10 +238,13 @@ impl Server {
     fn settle_streams(&mut self, now: Time) {
         for carrier in self.ids(|it| !it.complete || it.streams()) {
             let Some(it) = self.carriers.get_mut(&carrier) else { continue };
-            // Who has done with an answer reads nothing more of it.
-            let takes = it.streams() && !it.again;
             let (Some(exchange), complete) = (it.exchange.clone(), it.complete) else { continue };
+            // Who has done with an answer reads nothing more of it, and a probe is to bring nothing.
+            let takes = it.streams() && !it.again && !exchange.probes();
             let mut bytes = Vec::new();
+            if it.again_at.take_if(|at| now >= *at).is_some() {
+                bytes.push(self.core.control(Control::default()));
+            }
             for pong in std::mem::take(&mut it.pongs) {
                 bytes.push(self.core.control(Control { pong: Some(pong), ..Control::default() }));
             }
@@ -244,8 +254,12 @@ impl Server {
                 bytes.extend(self.core.fill(now, exchange.number, None, STREAM_BYTES_MAX));
             }
             let Some(it) = self.carriers.get_mut(&carrier) else { continue };
-            it.written_bytes += bytes.iter().map(|part| part.len() as u64).sum::<u64>();
             let ends = complete && it.has_streamed_enough(now);
+            if ends && bytes.is_empty() && it.written_bytes == 0 {
+                // An answer without a word could be anybody's.
+                bytes.push(self.core.control(Control::default()));
+            }
+            it.written_bytes += bytes.iter().map(|part| part.len() as u64).sum::<u64>();
             if ends {
                 self.carriers.remove(&carrier);
             }
