@@ -13,7 +13,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Parser, Subcommand};
 
-use crate::{Dht, Finding, Relays};
+use crate::{Dht, Finding, Relays, Ways};
 
 /// Share a folder, clone it, byte for byte, whatever the network lets through.
 #[derive(Debug, Parser)]
@@ -26,6 +26,10 @@ pub struct Args {
     /// Where the program's own data is, and how safe.
     #[command(flatten)]
     pub storage: Storage,
+
+    /// Read the configuration from this file [default: anypath.toml in the platform's folder for them, if it is there].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Write one JSON object a line to standard output for each event.
     #[arg(long, global = true)]
@@ -257,6 +261,18 @@ pub struct Network {
     /// Dial the peer here, or meet peers at a relay (https://NAME[#KEY]); repeatable.
     #[arg(long, value_name = "URL")]
     pub via: Vec<Address>,
+
+    /// Use these transports alone, of tcp and https.
+    #[arg(long = "transports", value_name = "NAME,…")]
+    pub ways: Option<Ways>,
+
+    /// The file with the seed of this node's key, as the configuration names it; otherwise it is in the store.
+    #[arg(skip)]
+    pub identity: Option<PathBuf>,
+
+    /// The configuration wants that nobody is listened to.
+    #[arg(skip)]
+    pub nowhere: bool,
 
     /// Where peers are found by the key alone.
     #[command(flatten)]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use anypath_wire::{EncryptionKey, PublicKey};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
+use crate::config::check_private;
 use crate::lasting;
 
 /// The secrets that lie in a store, made when they are first asked for.
@@ -90,6 +92,24 @@ impl Keys {
     }
 }
 
+/// Reads a node's seed, 64 hex digits, from a file of its own that nobody else may read, or makes it there.
+///
+/// # Errors
+/// Those of reading, writing and of the system's randomness; if others may read the file, or it holds something else.
+pub(crate) fn read_identity(path: &Path) -> Result<[u8; 32]> {
+    let cannot = || format!("cannot read or make the key in {}", path.display());
+    if !path.try_exists().with_context(cannot)? {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).with_context(cannot)?;
+        lasting::replace(path, |out| writeln!(out, "{}", HEXLOWER.encode(&seed))).with_context(cannot)?;
+        return Ok(seed);
+    }
+    check_private(path)?;
+    let text = fs::read_to_string(path).with_context(cannot)?;
+    let seed = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok().and_then(|seed| seed.try_into().ok());
+    seed.with_context(|| format!("{} holds no key: 64 hex digits are expected", path.display()))
+}
+
 /// How long the seeds are, and each encrypted drive's part, in bytes: the file is a whole number of these.
 pub(crate) const PAIR_BYTES: usize = 64;
 
@@ -111,6 +131,23 @@ mod tests {
             fs::write(&path, vec![1; damaged]).unwrap();
             assert!(Keys::open(&path).is_err(), "{damaged} bytes");
         }
+    }
+
+    #[test]
+    fn a_node_may_have_a_key_file_that_nobody_else_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.key");
+        let made = read_identity(&path).unwrap();
+        assert_eq!(read_identity(&path).unwrap(), made);
+        #[cfg(unix)]
+        {
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            fs::set_permissions(&path, open).unwrap();
+            assert!(read_identity(&path).unwrap_err().to_string().contains("chmod 600"));
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "no key").unwrap();
+        assert!(read_identity(&path).is_err());
     }
 
     #[test]

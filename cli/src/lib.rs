@@ -7,6 +7,7 @@ pub mod folder;
 
 mod args;
 mod commands;
+mod config;
 mod conflict;
 mod demo;
 mod dht;
@@ -22,6 +23,7 @@ mod relays;
 mod report;
 mod signals;
 mod watch;
+mod ways;
 
 pub use args::{Args, Command, LISTEN_DEFAULT, Storage};
 pub use commands::run;
@@ -36,3 +38,4 @@ pub use place::Place;
 pub use relays::Relays;
 pub use report::{Event, ProvenHead, Report};
 pub use watch::Watch;
+pub use ways::Ways;

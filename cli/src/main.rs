@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let is_relay = matches!(args.command, Command::Relay(_));
     let outcome = if is_relay { Ok(Interrupt::default()) } else { Interrupt::listen().map_err(anyhow::Error::from) };
     let exit =
-        outcome.and_then(|interrupt| run(&args, &report, &interrupt)).unwrap_or_else(|error| fail(&report, error));
+        outcome.and_then(|interrupt| run(args, &report, &interrupt)).unwrap_or_else(|error| fail(&report, error));
     exit.into()
 }
 

@@ -11,18 +11,18 @@ use anypath_transports::Tcp;
 use anypath_transports::https::{
     Dialer, DialerConfig, Https, HttpsConfig, InvalidProxy, Proxies, Proxy, Rungs, TlsConfig, read_roots,
 };
-use anypath_wire::{Address, KeyPair};
+use anypath_wire::{Address, KeyPair, ListenAt};
 
 use crate::Failure;
-use crate::args::Network;
+use crate::args::{LISTEN_DEFAULT, Network};
 
 /// How relays are reached.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Relays {
     /// Reach relays through this proxy (http://[USER:PASSWORD@]HOST:PORT), through the one that the environment names by
-    /// curl's rules (auto; the place for passwords), or through none.
-    #[arg(long, value_name = "URL", default_value = "auto")]
-    pub proxy: ProxyChoice,
+    /// curl's rules (auto, the default; the place for passwords), or through none.
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<ProxyChoice>,
 
     /// Trust the certificate authorities in this file (PEM) as well as the system's.
     #[arg(long, value_name = "FILE")]
@@ -37,9 +37,9 @@ pub struct Relays {
     pub relay_token_file: Option<PathBuf>,
 
     /// Let only these carry sessions with relays, best first: WebSockets (ws), requests with answers in pieces (stream),
-    /// requests with whole answers (poll).
-    #[arg(long, value_name = "NAME,…", default_value_t)]
-    pub rungs: Rungs,
+    /// requests with whole answers (poll) [default: ws,stream,poll].
+    #[arg(long, value_name = "NAME,…")]
+    pub rungs: Option<Rungs>,
 }
 
 /// Which proxy.
@@ -52,6 +52,13 @@ pub enum ProxyChoice {
     None,
     /// This one.
     This(Proxy),
+}
+
+impl ProxyChoice {
+    /// Returns whether it holds a password.
+    pub(crate) fn has_password(&self) -> bool {
+        matches!(self, Self::This(proxy) if proxy.credentials.is_some())
+    }
 }
 
 impl FromStr for ProxyChoice {
@@ -70,7 +77,24 @@ impl Network {
     /// Returns how relays are reached, if any of the addresses named here or in links is one.
     pub(crate) fn relays<'a>(&'a self, others: impl IntoIterator<Item = &'a Address>) -> Option<&'a Relays> {
         let mut named = self.via.iter().chain(others);
-        named.any(|address| address.scheme == RELAY_SCHEME).then_some(&self.relays)
+        let is_named = named.any(|address| address.scheme == RELAY_SCHEME);
+        (is_named && self.allows(RELAY_SCHEME)).then_some(&self.relays)
+    }
+
+    /// Returns whether a transport may be used.
+    pub(crate) fn allows(&self, transport: &str) -> bool {
+        self.ways.as_ref().is_none_or(|ways| ways.allow(transport))
+    }
+
+    /// Returns where peers are accepted: as said, or at the default place.
+    ///
+    /// # Errors
+    /// Never, as long as the default is an address.
+    pub(crate) fn listen_at(&self) -> Result<Vec<ListenAt>> {
+        if !self.listen.is_empty() || self.nowhere || !self.allows("tcp") {
+            return Ok(self.listen.clone());
+        }
+        Ok(vec![LISTEN_DEFAULT.parse().context("the default place to listen is not one")?])
     }
 }
 
@@ -80,7 +104,7 @@ impl Relays {
     /// # Errors
     /// If a file cannot be read, the environment names a proxy of an unknown kind, or no authority is known.
     pub(crate) fn transport(&self, identity: KeyPair) -> Result<Https> {
-        let config = HttpsConfig { identity, token: self.token()?, rungs: self.rungs.clone() };
+        let config = HttpsConfig { identity, token: self.token()?, rungs: self.rungs() };
         Ok(Https::new(self.dialer()?, config))
     }
 
@@ -101,17 +125,22 @@ impl Relays {
         Ok(Dialer::new(Arc::new(Tcp::default()), config).map_err(|error| usage(&error))?)
     }
 
+    /// Returns what may carry sessions.
+    pub(crate) fn rungs(&self) -> Rungs {
+        self.rungs.clone().unwrap_or_default()
+    }
+
     /// Returns which hosts are reached through which proxy.
     ///
     /// # Errors
     /// If the environment names one of an unknown kind.
     pub(crate) fn proxies(&self) -> Result<Proxies> {
         Ok(match &self.proxy {
-            ProxyChoice::Auto => {
+            None | Some(ProxyChoice::Auto) => {
                 Proxies::from_environment(|name| env::var(name).ok()).map_err(|error| usage(&error))?
             }
-            ProxyChoice::None => Proxies::none(),
-            ProxyChoice::This(proxy) => Proxies::all(proxy.clone()),
+            Some(ProxyChoice::None) => Proxies::none(),
+            Some(ProxyChoice::This(proxy)) => Proxies::all(proxy.clone()),
         })
     }
 

@@ -43,8 +43,7 @@ fn clone_into(
     let mut target = Target::open(folder).with_context(|| format!("cannot open the folder {}", folder.display()))?;
     target.durable = storage.durable;
     check_target(args, &target, &place, folder)?;
-    let relays = args.network.relays(&args.link.via);
-    Session::open(place, storage, relays, report, interrupt)?
+    Session::open(place, storage, &args.network, &args.link.via, report, interrupt)?
         .run(|session| fetch(args, folder, &mut target, session, report, interrupt))
 }
 

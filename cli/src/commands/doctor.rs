@@ -77,7 +77,7 @@ impl<'a> Examination<'a> {
                     Rung::Stream => pieces,
                     Rung::Socket => requests && sockets,
                 };
-                self.args.relays.rungs.best(passes).map(Rung::name)
+                self.args.relays.rungs().best(passes).map(Rung::name)
             }
             None => None,
         };
@@ -248,12 +248,12 @@ fn proxy_found(args: &Args, proxy: Option<&str>) -> String {
         ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].into_iter().find(|name| env::var_os(name).is_some())
     };
     match (&args.relays.proxy, proxy) {
-        (ProxyChoice::Auto, Some(proxy)) => {
+        (None | Some(ProxyChoice::Auto), Some(proxy)) => {
             format!("{proxy}, from the environment ({})", variable().unwrap_or_default())
         }
-        (ProxyChoice::Auto, None) => "none in the environment for this host".to_owned(),
-        (ProxyChoice::None, _) => "none, as the command line wants it".to_owned(),
-        (ProxyChoice::This(_), proxy) => format!("{}, from the command line", proxy.unwrap_or_default()),
+        (None | Some(ProxyChoice::Auto), None) => "none in the environment for this host".to_owned(),
+        (Some(ProxyChoice::None), _) => "none, as it was said".to_owned(),
+        (Some(ProxyChoice::This(_)), proxy) => format!("{}, as it was said", proxy.unwrap_or_default()),
     }
 }
 

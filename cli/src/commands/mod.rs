@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::config::Config;
 use crate::conflict::verify;
 use crate::{Args, Command, Exit, Interrupt, Report, demo};
 
@@ -20,7 +21,8 @@ use crate::{Args, Command, Exit, Interrupt, Report, demo};
 ///
 /// # Errors
 /// Whatever keeps it from being done; [`crate::Failure::of`] finds the sentence and the exit code.
-pub fn run(args: &Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+pub fn run(mut args: Args, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
+    Config::load(args.config.as_deref())?.apply(&mut args);
     let storage = &args.storage;
     match &args.command {
         Command::Share(share) => share::share(share, storage, report, interrupt),

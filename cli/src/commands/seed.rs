@@ -8,7 +8,6 @@ use anyhow::Result;
 use anypath_wire::{EncryptionKey, PublicKey};
 
 use super::session::Session;
-use super::share::listen_at;
 use crate::args::{Seed, Storage};
 use crate::conflict::Frozen;
 use crate::drives::{Kept, Reading, RemoteDrive};
@@ -27,8 +26,8 @@ pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interru
     }
     let keys: Vec<PublicKey> = named.keys().copied().collect();
     let place = Place::for_drives(storage.store.as_deref(), &keys)?;
-    let relays = args.network.relays(args.links.iter().flat_map(|link| &link.via));
-    Session::open(place, storage, relays, report, interrupt)?
+    let hints = args.links.iter().flat_map(|link| &link.via);
+    Session::open(place, storage, &args.network, hints, report, interrupt)?
         .run(|session| keep(args, named, session, report, interrupt))
 }
 
@@ -36,7 +35,7 @@ pub(super) fn seed(args: &Seed, storage: &Storage, report: &Arc<Report>, interru
 type Named = BTreeMap<PublicKey, Option<EncryptionKey>>;
 
 fn keep(args: &Seed, named: Named, session: &Session, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
-    let bound = session.listen(&listen_at(&args.network.listen)?, report)?;
+    let bound = session.listen(&args.network.listen_at()?, report)?;
     let open =
         |(key, encryption)| RemoteDrive::open(session.waiter(Duration::MAX), key, encryption, Reading::IfPossible);
     let keys: Vec<PublicKey> = named.keys().copied().collect();

@@ -19,9 +19,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use super::looking::Looking;
+use crate::args::Network;
 use crate::conflict::{Conflicts, Frozen};
 use crate::drives::{Reach, Waiter};
-use crate::{Event, Exit, Failure, Finding, Interrupt, Keys, Place, Relays, Report, Storage};
+use crate::keys::read_identity;
+use crate::{Event, Exit, Failure, Finding, Interrupt, Keys, Place, Report, Storage};
 
 /// A running node over a store.
 pub(super) struct Session {
@@ -44,14 +46,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens the store and starts a node over it; nothing is listened at or dialled yet.
+    /// Opens the store and starts a node over it, with the transports that these addresses and others need; nothing is
+    /// listened at or dialled yet.
     ///
     /// # Errors
     /// If the store is in use, damaged or cannot be made.
-    pub(super) fn open(
+    pub(super) fn open<'a>(
         place: Place,
         storage: &Storage,
-        relays: Option<&Relays>,
+        network: &'a Network,
+        hints: impl IntoIterator<Item = &'a Address>,
         report: &Arc<Report>,
         interrupt: &Interrupt,
     ) -> Result<Self> {
@@ -60,8 +64,11 @@ impl Session {
         let durability = if storage.durable { Durability::Full } else { Durability::Relaxed };
         let store = DiskStore::open(place.cores(), StoreConfig { durability, ..StoreConfig::default() })?;
         let runtime = Runtime::new().context("cannot start threads")?;
-        let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(Tcp::default())];
-        let identity = KeyPair::from_seed(&keys.node);
+        let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
+        transports.extend(network.allows("tcp").then(|| Arc::new(Tcp::default()) as Arc<dyn Transport>));
+        let seed = network.identity.as_deref().map_or(Ok(keys.node), read_identity)?;
+        let identity = KeyPair::from_seed(&seed);
+        let relays = network.relays(hints);
         let https = relays.map(|relays| relays.transport(identity.clone())).transpose()?;
         transports.extend(https.iter().map(|https| Arc::new(https.clone()) as Arc<dyn Transport>));
         let node =

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use anypath_replicate::corestore::Namespace;
 use anypath_transports::outward;
-use anypath_wire::{Address, EncryptionKey, Link, ListenAt, PublicKey};
+use anypath_wire::{Address, EncryptionKey, Link, PublicKey};
 
 use super::session::{Session, place_for};
 use crate::args::{Share, Storage};
@@ -15,7 +15,7 @@ use crate::drives::OwnDrive;
 use crate::folder::drive::DriveSource;
 use crate::folder::{Imported, Seen, import};
 use crate::relays::RELAY_SCHEME;
-use crate::{Event, Exit, Failure, Interrupt, Interrupted, Keys, LISTEN_DEFAULT, Place, Report, Watch};
+use crate::{Event, Exit, Failure, Interrupt, Interrupted, Keys, Place, Report, Watch};
 
 /// Shares a folder until interrupted.
 ///
@@ -29,16 +29,14 @@ pub(super) fn share(args: &Share, storage: &Storage, report: &Arc<Report>, inter
             format!("cannot share {}: it is a store, with the seeds that make drives yours", folder.display());
         return Err(Failure::new("folder", message).into());
     }
-    let relays = args.network.relays([]);
-    Session::open(place, storage, relays, report, interrupt)?
+    Session::open(place, storage, &args.network, [], report, interrupt)?
         .run(|session| serve(args, &folder, session, report, interrupt))
 }
 
 fn serve(args: &Share, folder: &Path, session: &Session, report: &Arc<Report>, interrupt: &Interrupt) -> Result<Exit> {
     let named = session.primary.core(&Namespace::default(), &drive_name(folder));
     let encryption = encryption(args, folder, named.key(), session)?;
-    let listen = listen_at(&args.network.listen)?;
-    let bound = session.listen(&listen, report)?;
+    let bound = session.listen(&args.network.listen_at()?, report)?;
     let mut drive = OwnDrive::open(session.waiter(Duration::MAX), &named, encryption.clone())?;
     let mut seen = Seen::load(&session.place.seen(folder), folder, &drive.key(), drive.version());
     let store = session.place.path();
@@ -122,17 +120,6 @@ fn folder(path: &Path) -> Result<std::path::PathBuf> {
 /// A store may serve several folders; the name sets their drives apart.
 fn drive_name(folder: &Path) -> String {
     format!("folder {}", folder.display())
-}
-
-/// Returns where to listen: as said, or the default.
-///
-/// # Errors
-/// Never, as long as the default is an address.
-pub(super) fn listen_at(said: &[ListenAt]) -> Result<Vec<ListenAt>> {
-    if !said.is_empty() {
-        return Ok(said.to_vec());
-    }
-    Ok(vec![LISTEN_DEFAULT.parse().context("the default place to listen is not one")?])
 }
 
 /// Returns the addresses for the link: those listened at, as others would dial them, and the peers and relays that

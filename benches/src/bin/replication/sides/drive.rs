@@ -84,7 +84,7 @@ impl Share {
 pub(crate) fn anypath(words: &[String]) -> Result<()> {
     let args = Args::try_parse_from(std::iter::once("anypath".to_owned()).chain(words.iter().cloned()))?;
     let report = Arc::new(Report::to_scripts());
-    let exit = anypath_cli::run(&args, &report, &Interrupt::listen()?).unwrap_or_else(|error| {
+    let exit = anypath_cli::run(args, &report, &Interrupt::listen()?).unwrap_or_else(|error| {
         let (failure, exit) = Failure::of(error);
         report.event(&Event::Error { code: failure.code, message: &failure.message, rungs: &failure.rungs });
         exit
