@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, BufRead, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,6 +187,15 @@ pub struct Relay {
     #[arg(long)]
     pub plain: bool,
 
+    /// Who stands in front, and is believed when it says by X-Forwarded-For for whom it speaks; repeatable [default: this
+    /// machine, with --plain].
+    #[arg(long, value_name = "ADDR")]
+    pub front: Vec<IpAddr>,
+
+    /// Let each address open so many sessions in a minute: whole offices come from one.
+    #[arg(long, value_name = "COUNT", default_value = "600")]
+    pub opens_per_minute: NonZeroU32,
+
     /// Let in only who shows what this file holds; read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -203,6 +213,10 @@ pub struct Relay {
     /// Tell Prometheus figures here, at /metrics, without TLS.
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
+
+    /// Keep so much at most of what peers send each other; beyond, whoever takes nothing for the longest is let go.
+    #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u32).range(16..))]
+    pub memory: u32,
 
     /// At the end, let nobody in at once, and take so long to send the others away, one after the other.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]

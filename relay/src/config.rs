@@ -1,7 +1,8 @@
 //! What bounds a relay, and whom it lets in.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use anypath_transports::https::session;
 use anypath_wire::PublicKey;
@@ -32,6 +33,14 @@ pub struct Config {
     pub connections_max: usize,
     /// How many of them may come from one address. Default 512: whole offices come from one.
     pub connections_per_address_max: usize,
+    /// How many sessions there may be of one address. Default 1,024: a quarter of all.
+    pub sessions_per_address_max: usize,
+    /// How many sessions one address may open in a minute, all at once or one after the other. Default 600: a whole office
+    /// that comes back from a power cut.
+    pub opens_per_minute_max: NonZeroU32,
+    /// Who stands in front of the relay, and is believed when it says by `X-Forwarded-For` for whom it speaks; addresses
+    /// that are bounded above are then those. Default: nobody.
+    pub fronts: Vec<IpAddr>,
     /// How long a session may take from its opening to its first request, in milliseconds. Default 10,000.
     pub unproven_ms_max: u64,
     /// The longest body of a request, in bytes. Default 1 MiB, a little more than clients send.
@@ -61,6 +70,9 @@ impl Default for Config {
             tags: 1,
             connections_max: 16_384,
             connections_per_address_max: 512,
+            sessions_per_address_max: 1_024,
+            opens_per_minute_max: NonZeroU32::MIN.saturating_add(599),
+            fronts: Vec::new(),
             unproven_ms_max: 10_000,
             body_bytes_max: 1 << 20,
             memory_bytes_max: 1 << 30,

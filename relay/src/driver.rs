@@ -11,12 +11,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::budget::Share;
 use crate::config::Access;
+use crate::crowd::Seat;
 use crate::hub::Hub;
 
 /// What happened to a request.
 pub(crate) enum Input {
-    /// One to open a session came, with its tag and body; the answer's body goes back.
-    Open { tag: String, body: Bytes, reply: oneshot::Sender<Option<Bytes>> },
+    /// One to open a session came, with its tag, body and place; the answer's body goes back.
+    Open { tag: String, body: Bytes, seat: Seat, reply: oneshot::Sender<Option<Bytes>> },
     /// One to a session has begun; it gets its number, or what to answer if there is no such session.
     Begin { session: SessionId, answer: mpsc::UnboundedSender<Piece>, reply: oneshot::Sender<Result<u64, Bytes>> },
     /// Bytes of it came.
@@ -66,9 +67,10 @@ type Answers = BTreeMap<u64, mpsc::UnboundedSender<Piece>>;
 fn take(hub: &mut Hub, now: Time, input: Input, answers: &mut Answers, next: &mut u64) {
     // Whoever asked may be gone by now; then nobody hears the answer.
     match input {
-        Input::Open { tag, body, reply } => {
+        Input::Open { tag, body, seat, reply } => {
             let mut entropy = [0; 48];
-            let answer = getrandom::fill(&mut entropy).ok().and_then(|()| hub.open(now, entropy, &tag, &body));
+            let answer =
+                getrandom::fill(&mut entropy).ok().and_then(|()| hub.open(now, entropy, &tag, &body, Some(seat)));
             drop(reply.send(answer));
         }
         Input::Begin { session, answer, reply } => {

@@ -1,6 +1,7 @@
 //! The relay's face: what each path answers.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::budget::{Budget, Share};
+use crate::crowd::{Crowd, Pace, address_of};
 use crate::driver::{Input, Piece};
 use crate::metrics::Metrics;
 use crate::socket;
@@ -35,6 +37,9 @@ pub(crate) struct Face {
     pub(crate) body_bytes_max: usize,
     pub(crate) body_time_max: Duration,
     pub(crate) bodies: Budget,
+    pub(crate) fronts: Vec<IpAddr>,
+    pub(crate) pace: Pace,
+    pub(crate) sessions: Crowd,
 }
 
 impl Face {
@@ -45,8 +50,12 @@ impl Face {
     }
 }
 
-/// Answers a request.
-pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+/// Answers a request that came from an address.
+pub(crate) async fn answer(
+    face: Arc<Face>,
+    from: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
     let route = Route::of(request.method(), request.uri().path());
     // Who balances relays tries another one; sessions that are here go on.
     let is_retiring = *face.is_retiring.borrow() && !matches!(route, Route::Exchange | Route::Socket);
@@ -55,7 +64,7 @@ pub(crate) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Resul
         Route::Page => text("text/html; charset=utf-8", face.page.clone()),
         Route::Descriptor => text("text/plain; charset=utf-8", face.descriptor()),
         Route::Robots => text("text/plain", "User-agent: *\nDisallow: /v1/\n".to_owned()),
-        Route::Open => open(&face, request).await,
+        Route::Open => open(&face, from, request).await,
         Route::Exchange => exchange(&face, request).await,
         Route::Socket => socket::upgrade(&face, request),
         Route::Nowhere => status(StatusCode::NOT_FOUND),
@@ -105,7 +114,12 @@ impl Route {
     }
 }
 
-async fn open(face: &Face, request: Request<Incoming>) -> Response<Answer> {
+async fn open(face: &Face, from: IpAddr, request: Request<Incoming>) -> Response<Answer> {
+    let from = address_of(from, &face.fronts, request.headers());
+    if !face.pace.allows(from) {
+        return status(StatusCode::TOO_MANY_REQUESTS);
+    }
+    let Some(seat) = face.sessions.enter(from) else { return status(StatusCode::TOO_MANY_REQUESTS) };
     let tag = request.uri().path().strip_prefix(OPEN_PATH).unwrap_or_default().to_owned();
     if tag.is_empty() || tag.len() > TAG_BYTES_MAX || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return status(StatusCode::NOT_FOUND);
@@ -115,7 +129,7 @@ async fn open(face: &Face, request: Request<Incoming>) -> Response<Answer> {
         Err(refused) => return status(refused),
     };
     let (reply, replied) = oneshot::channel();
-    let sent = face.inputs.send(Input::Open { tag, body, reply }).await;
+    let sent = face.inputs.send(Input::Open { tag, body, seat, reply }).await;
     match replied.await.ok().flatten().filter(|_| sent.is_ok()) {
         Some(body) => records(Answer::whole(body)),
         None => status(StatusCode::NOT_FOUND),

@@ -12,6 +12,7 @@
 
 mod budget;
 mod config;
+mod crowd;
 mod directory;
 mod driver;
 mod echo;
@@ -24,6 +25,7 @@ mod socket;
 mod tls;
 
 pub use config::{Access, Config};
+pub use crowd::Seat;
 pub use hub::{Carrier, Hub};
 pub use relay::{Relay, RelayError};
 pub use tls::{ServerTls, ServerTlsError};

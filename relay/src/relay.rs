@@ -1,9 +1,8 @@
 //! A running relay: its socket, its connections, its hub.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anypath_transports::https::Descriptor;
@@ -20,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::budget::Budget;
 use crate::config::{Access, Config};
+use crate::crowd::{Crowd, Pace};
 use crate::driver::{Input, drive};
 use crate::echo::Echo;
 use crate::exposition::{Figures, expose};
@@ -84,6 +84,9 @@ impl Relay {
             body_bytes_max: config.body_bytes_max,
             body_time_max: Duration::from_millis(config.request_ms_max),
             bodies: Budget::new(config.memory_bytes_max / BODIES_SHARE),
+            fronts: config.fronts.clone(),
+            pace: Pace::new(config.opens_per_minute_max),
+            sessions: Crowd::new(config.sessions_per_address_max),
         });
         tasks.spawn(drive(hub, outputs));
         tasks.spawn(accept(listener, face, tls, config));
@@ -158,7 +161,7 @@ async fn echo(at: SocketAddr, tasks: &mut JoinSet<()>) -> Option<[u16; 2]> {
 /// Accepts connections as long as there is room for more, until the relay is about to end; then those go on that are.
 async fn accept(listener: TcpListener, face: Arc<Face>, tls: Option<ServerTls>, config: Config) {
     let places = Arc::new(Semaphore::new(config.connections_max));
-    let crowd = Arc::new(Crowd { by_address: Mutex::default(), most: config.connections_per_address_max });
+    let crowd = Crowd::new(config.connections_per_address_max);
     let head_time = Duration::from_millis(config.request_ms_max);
     // It ends its connections with itself.
     let mut connections = JoinSet::new();
@@ -183,14 +186,17 @@ async fn accept(listener: TcpListener, face: Arc<Face>, tls: Option<ServerTls>, 
                 continue;
             }
         };
-        let Some(seat) = Crowd::enter(&crowd, from.ip()) else {
+        // All connections of a front are those of others.
+        let is_front = config.fronts.contains(&from.ip().to_canonical());
+        let seat = if is_front { None } else { crowd.enter(from.ip()) };
+        if seat.is_none() && !is_front {
             face.metrics.connection_refused();
             continue;
-        };
+        }
         let present = face.metrics.connection();
         let (face, tls) = (Arc::clone(&face), tls.clone());
         connections.spawn(async move {
-            serve(stream, face, tls, head_time).await;
+            serve((stream, from.ip()), face, tls, head_time).await;
             drop((place, seat, present));
         });
     }
@@ -198,59 +204,26 @@ async fn accept(listener: TcpListener, face: Arc<Face>, tls: Option<ServerTls>, 
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: TcpStream, face: Arc<Face>, tls: Option<ServerTls>, head_time: Duration) {
+async fn serve((stream, from): (TcpStream, IpAddr), face: Arc<Face>, tls: Option<ServerTls>, head_time: Duration) {
     drop(stream.set_nodelay(true));
     match tls {
-        None => speak(stream, face, head_time).await,
+        None => speak((stream, from), face, head_time).await,
         Some(tls) => match timeout(head_time, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => speak(stream, face, head_time).await,
+            Ok(Ok(stream)) => speak((stream, from), face, head_time).await,
             _ => face.metrics.handshake_failed(),
         },
     }
 }
 
-async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, face: Arc<Face>, head_time: Duration) {
-    let service = service_fn(move |request| answer(Arc::clone(&face), request));
+async fn speak<S>((stream, from): (S, IpAddr), face: Arc<Face>, head_time: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| answer(Arc::clone(&face), from, request));
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_time.max(IDLE_TIME_MAX)).max_buf_size(HEAD_BYTES_MAX);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
         tracing::trace!(%error, "a connection ended");
-    }
-}
-
-/// Who is here from which address.
-struct Crowd {
-    by_address: Mutex<BTreeMap<IpAddr, usize>>,
-    most: usize,
-}
-
-/// One connection of an address.
-struct Seat {
-    crowd: Arc<Crowd>,
-    address: IpAddr,
-}
-
-impl Crowd {
-    fn enter(crowd: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let mut by_address = crowd.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_address.entry(address).or_default();
-        if *count >= crowd.most {
-            return None;
-        }
-        *count += 1;
-        Some(Seat { crowd: Arc::clone(crowd), address })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut by_address = self.crowd.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(&self.address);
-            }
-        }
     }
 }
 

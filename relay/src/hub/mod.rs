@@ -18,6 +18,7 @@ use bytes::Bytes;
 use self::passing::Join;
 use self::weight::Weight;
 use crate::config::{Access, Config};
+use crate::crowd::Seat;
 use crate::directory::{Directory, End, Token};
 use crate::metrics::Metrics;
 
@@ -58,6 +59,8 @@ struct Member {
     deadline: Option<Time>,
     over: bool,
     weight: Weight,
+    /// Its place among those of its address.
+    _seat: Option<Seat>,
 }
 
 impl Hub {
@@ -157,9 +160,10 @@ impl Hub {
         [self.sessions.len(), keys, topics, self.joined.len() / 2]
     }
 
-    /// Opens a session for a request to `/v1/o/<tag>`; `entropy` is fresh randomness. Returns the answer's body; nothing if the
+    /// Opens a session for a request to `/v1/o/<tag>`, with the place that it takes as long as it lives; `entropy` is fresh
+    /// randomness. Returns the answer's body; nothing if the
     /// body is no such request, or there is no room.
-    pub fn open(&mut self, now: Time, entropy: [u8; 48], tag: &str, body: &[u8]) -> Option<Bytes> {
+    pub fn open(&mut self, now: Time, entropy: [u8; 48], tag: &str, body: &[u8], seat: Option<Seat>) -> Option<Bytes> {
         let (seed, id) = entropy.split_first_chunk::<32>()?;
         let Ok(asked) = session::ask(&self.identity, *seed, body) else {
             self.metrics.refused(reason::UNKNOWN);
@@ -197,6 +201,7 @@ impl Hub {
             deadline: None,
             over: false,
             weight: Weight::default(),
+            _seat: seat,
         };
         self.sessions.insert(session, member);
         self.metrics.opened();

@@ -33,7 +33,7 @@ impl Hand {
         };
         let mut client = Client::new(Time::ZERO, config);
         let Some(Transmit::Post { carrier, body, .. }) = client.poll_transmit() else { panic!("no request") };
-        let answer = hub.open(Time::ZERO, [seed; 48], "a", &body.concat())?;
+        let answer = hub.open(Time::ZERO, [seed; 48], "a", &body.concat(), None)?;
         client.handle_bytes(Time::ZERO, carrier, &answer);
         client.handle_end(Time::ZERO, carrier);
         match client.poll_event() {

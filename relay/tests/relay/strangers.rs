@@ -97,6 +97,25 @@ async fn a_crowd_that_is_slow_and_silent_does_not_stop_honest_peers() {
 }
 
 #[tokio::test]
+async fn one_address_opens_only_so_many_sessions_a_minute() {
+    let opens_per_minute_max = 3.try_into().unwrap();
+    let fronts = vec!["127.0.0.1".parse().unwrap()];
+    for (fronts, believed) in [(Vec::new(), false), (fronts, true)] {
+        let relay = plain(Config { opens_per_minute_max, fronts, ..Config::default() }).await;
+        let ask = |number: u8| {
+            let head = format!("POST /v1/o/a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.{number}\r\n");
+            format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n").into_bytes()
+        };
+        for _ in 0..3 {
+            assert!(says(relay.address(), &ask(1)).await.starts_with("HTTP/1.1 404"));
+        }
+        assert!(says(relay.address(), &ask(1)).await.starts_with("HTTP/1.1 429"));
+        let another = says(relay.address(), &ask(2)).await;
+        assert!(another.starts_with(if believed { "HTTP/1.1 404" } else { "HTTP/1.1 429" }), "{another}");
+    }
+}
+
+#[tokio::test]
 async fn one_address_gets_only_so_many_connections() {
     let relay = plain(Config { connections_per_address_max: 3, ..Config::default() }).await;
     let mut held = Vec::new();
@@ -186,7 +205,7 @@ fn a_replayed_opening_gives_nobody_anything() {
         requests: true,
     };
     let Some(Transmit::Post { body, .. }) = Client::new(Time::ZERO, config).poll_transmit() else { panic!() };
-    assert!(hub.open(Time::ZERO, [2; 48], "a", &body.concat()).is_some());
+    assert!(hub.open(Time::ZERO, [2; 48], "a", &body.concat(), None).is_some());
     assert_eq!(hub.size(), [2, 1, 0, 0]);
     hub.handle_timeout(Time::from_micros(10_000_000));
     assert_eq!(hub.size(), [1, 1, 0, 0]);

@@ -2,6 +2,7 @@
 
 mod files;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,19 +59,23 @@ async fn run(args: &Args, identity: KeyPair, mut files: Files, report: &Report) 
 
 fn config(args: &Args, files: &Files) -> Config {
     let echo = !(args.no_echo || args.plain);
-    let mut config = Config {
+    Config {
         access: files.access(),
         echo,
         contact: args.contact.clone(),
         metrics: args.metrics,
         tags: args.tags,
+        fronts: fronts(args),
+        opens_per_minute_max: args.opens_per_minute,
+        memory_bytes_max: usize::try_from(args.memory).unwrap_or(usize::MAX).saturating_mul(1 << 20),
         ..Config::default()
-    };
-    if args.plain {
-        // All connections come from what is in front.
-        config.connections_per_address_max = config.connections_max;
     }
-    config
+}
+
+/// Returns who stands in front: who is named, or something on this machine where it speaks without TLS.
+fn fronts(args: &Args) -> Vec<IpAddr> {
+    let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if args.plain && args.front.is_empty() { here.into() } else { args.front.clone() }
 }
 
 /// Returns the address by which others name it.

@@ -93,7 +93,7 @@ impl Client {
         &self.lanes.learnt
     }
 
-    /// Returns the bytes kept here: unacknowledged ones, and those that came and were not consumed.
+    /// Returns the bytes kept here: those to be sent or not acknowledged, and those that came and were not consumed.
     pub fn kept_bytes(&self) -> (u64, u64) {
         if let Stage::Open(opened) = &self.stage { opened.core.kept_bytes() } else { (0, 0) }
     }

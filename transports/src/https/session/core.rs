@@ -241,9 +241,11 @@ impl Core {
         self.events.push_back(event);
     }
 
-    /// Returns the bytes that this end keeps: unacknowledged ones, and those that came and are not consumed.
+    /// Returns the bytes that this end keeps: to be sent or not acknowledged, and those that came and are not consumed.
     pub(super) fn kept_bytes(&self) -> (u64, u64) {
-        (self.sent.kept_bytes(), self.circuits.values().map(|it| it.inward.held_bytes()).sum())
+        let queued: usize = self.circuits.values().map(|it| it.outward.queued_bytes()).sum();
+        let held = self.circuits.values().map(|it| it.inward.held_bytes()).sum();
+        (self.sent.kept_bytes() + queued as u64, held)
     }
 
     fn handle_control(&mut self, now: Time, control: &Control) {

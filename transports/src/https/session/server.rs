@@ -67,7 +67,7 @@ impl Server {
         self.core.send_room(circuit)
     }
 
-    /// Returns the bytes kept here: unacknowledged ones, and those that came and were not consumed.
+    /// Returns the bytes kept here: those to be sent or not acknowledged, and those that came and were not consumed.
     pub fn kept_bytes(&self) -> (u64, u64) {
         self.core.kept_bytes()
     }
