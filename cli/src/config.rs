@@ -35,7 +35,7 @@ use crate::{Args, Command, Failure};
 /// roots = "corporate.pem"                     # trust these authorities as well
 /// token_file = "token"                        # what relays are shown
 /// deny_intercepted = false                    # whether who opens TLS on the way is refused
-/// rungs = ["ws", "stream", "poll"]            # what may carry a session, best first
+/// rungs = ["ws", "h2", "stream", "poll"]      # what may carry a session, best first
 /// ```
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

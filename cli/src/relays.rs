@@ -36,8 +36,8 @@ pub struct Relays {
     #[arg(long, value_name = "FILE")]
     pub relay_token_file: Option<PathBuf>,
 
-    /// Let only these carry sessions with relays, best first: WebSockets (ws), requests with answers in pieces (stream),
-    /// requests with whole answers (poll) [default: ws,stream,poll].
+    /// Let only these carry sessions with relays, best first: WebSockets (ws), HTTP/2 (h2), requests with answers in
+    /// pieces (stream), requests with whole answers (poll) [default: ws,h2,stream,poll].
     #[arg(long, value_name = "NAME,…")]
     pub rungs: Option<Rungs>,
 }

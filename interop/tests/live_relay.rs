@@ -29,12 +29,12 @@ fn requests_alone_carry_it_too() -> Result<()> {
 /// What is forbidden is not used, and what carries a peer is told as it changes.
 #[test]
 fn it_climbs_to_what_is_allowed() -> Result<()> {
-    for only in ["ws", "stream"] {
+    for only in ["ws", "h2", "stream"] {
         let done = Lab::new()?.share_and_clone(&["--rungs", only], &["--rungs", only])?;
         ensure!(transport(&done)? == format!("https/{only}"), "{:?}", done.events);
     }
     let lab = Lab::new()?;
-    for (rungs, best) in [("ws,stream,poll", "https/ws"), ("stream,ws,poll", "https/stream")] {
+    for (rungs, best) in [("ws,stream,poll", "https/ws"), ("stream,ws,poll", "https/stream"), ("h2,poll", "https/h2")] {
         let (source, target) = (lab.folder.path().join(rungs), lab.folder.path().join(format!("{rungs} cloned")));
         generate(&source, Plan { seed: 13, files: 3, large_bytes: 1 << 10 })?;
         let certificate = lab.certificate();

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use crate::budget::{Budget, Share};
 use crate::crowd::{Crowd, Pace, address_of};
 use crate::driver::{Input, Piece};
+use crate::duplex;
 use crate::metrics::Metrics;
 use crate::socket;
 use crate::tls::ServerTls;
@@ -58,7 +59,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Answer>, Infallible> {
     let route = Route::of(request.method(), request.uri().path());
     // Who balances relays tries another one; sessions that are here go on.
-    let is_retiring = *face.is_retiring.borrow() && !matches!(route, Route::Exchange | Route::Socket);
+    let is_retiring = *face.is_retiring.borrow() && !matches!(route, Route::Exchange | Route::Socket | Route::Duplex);
     let mut response = match route {
         _ if is_retiring => status(StatusCode::SERVICE_UNAVAILABLE),
         Route::Page => text("text/html; charset=utf-8", face.page.clone()),
@@ -67,6 +68,7 @@ pub(crate) async fn answer(
         Route::Open => open(&face, from, request).await,
         Route::Exchange => exchange(&face, request).await,
         Route::Socket => socket::upgrade(&face, request),
+        Route::Duplex => duplex::begin(&face, request),
         Route::Nowhere => status(StatusCode::NOT_FOUND),
     };
     face.metrics.request(route.name(), response.status().as_u16());
@@ -85,6 +87,7 @@ enum Route {
     Open,
     Exchange,
     Socket,
+    Duplex,
     Nowhere,
 }
 
@@ -95,6 +98,7 @@ impl Route {
             (&Method::GET | &Method::HEAD, DESCRIPTOR_PATH) => Self::Descriptor,
             (&Method::GET | &Method::HEAD, "/robots.txt") => Self::Robots,
             (&Method::GET, path) if path.starts_with("/v1/w/") => Self::Socket,
+            (&Method::POST, path) if path.starts_with("/v1/w/") => Self::Duplex,
             (&Method::POST, path) if path.starts_with(OPEN_PATH) => Self::Open,
             (&Method::POST, path) if path.starts_with("/v1/x/") => Self::Exchange,
             _ => Self::Nowhere,
@@ -109,6 +113,7 @@ impl Route {
             Self::Open => "open",
             Self::Exchange => "exchange",
             Self::Socket => "socket",
+            Self::Duplex => "duplex",
             Self::Nowhere => "nowhere",
         }
     }
@@ -169,7 +174,7 @@ async fn exchange(face: &Face, request: Request<Incoming>) -> Response<Answer> {
             records(Answer::whole(bytes.concat().into()))
         }
         Some(Piece { bytes, ends: false }) => {
-            records(Answer { first: Some(bytes.concat().into()), rest: Some((pieces, here)) })
+            records(Answer { first: Some(bytes.concat().into()), rest: Some((pieces, Guard::Here(here))) })
         }
         None => {
             here.gone = None;
@@ -179,7 +184,7 @@ async fn exchange(face: &Face, request: Request<Incoming>) -> Response<Answer> {
 }
 
 /// Reads as much of a body as names its session; returns that and what came with it.
-async fn session_of(body: &mut Incoming) -> Option<(SessionId, BytesMut)> {
+pub(crate) async fn session_of(body: &mut Incoming) -> Option<(SessionId, BytesMut)> {
     let mut came = BytesMut::new();
     loop {
         if let Some((session, _)) = split_session_id(&came) {
@@ -227,7 +232,7 @@ pub(crate) fn status(status: StatusCode) -> Response<Answer> {
 }
 
 /// Returns an answer with records, which nothing on the way should keep, change or wait for the end of.
-fn records(answer: Answer) -> Response<Answer> {
+pub(crate) fn records(answer: Answer) -> Response<Answer> {
     let mut response = Response::new(answer);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -256,12 +261,25 @@ impl Drop for Here {
 /// An answer's body: whole, or in pieces as they come.
 pub(crate) struct Answer {
     first: Option<Bytes>,
-    rest: Option<(mpsc::UnboundedReceiver<Piece>, Here)>,
+    rest: Option<(mpsc::UnboundedReceiver<Piece>, Guard)>,
+}
+
+/// What an answer in pieces holds until it is over, or nobody hears it any more.
+enum Guard {
+    /// Tells the hub, unless it has ended it.
+    Here(Here),
+    /// Tells who serves the request.
+    Open(#[expect(dead_code, reason = "it is there to be dropped")] oneshot::Sender<()>),
 }
 
 impl Answer {
     fn whole(bytes: Bytes) -> Self {
         Self { first: Some(bytes), rest: None }
+    }
+
+    /// Makes one of pieces that all come later.
+    pub(crate) fn open(pieces: mpsc::UnboundedReceiver<Piece>, open: oneshot::Sender<()>) -> Self {
+        Self { first: None, rest: Some((pieces, Guard::Open(open))) }
     }
 }
 
@@ -276,11 +294,13 @@ impl Body for Answer {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let Some((pieces, here)) = &mut self.rest else { return Poll::Ready(None) };
+        let Some((pieces, guard)) = &mut self.rest else { return Poll::Ready(None) };
         let piece = std::task::ready!(pieces.poll_recv(context));
         let ends = piece.as_ref().is_none_or(|piece| piece.ends);
         if ends {
-            here.gone = None;
+            if let Guard::Here(here) = guard {
+                here.gone = None;
+            }
             self.rest = None;
         }
         let data = piece.map(|piece| Bytes::from(piece.bytes.concat())).filter(|data| !data.is_empty());

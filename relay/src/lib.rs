@@ -15,6 +15,7 @@ mod config;
 mod crowd;
 mod directory;
 mod driver;
+mod duplex;
 mod echo;
 mod exposition;
 mod http;

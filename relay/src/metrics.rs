@@ -28,6 +28,7 @@ struct Counted {
     connections_refused: Counter,
     handshakes_failed: Counter,
     sockets: Gauge,
+    duplexes: Gauge,
     held: Histogram,
     /// What there is now, read when somebody asks.
     size: [Gauge; 4],
@@ -53,6 +54,7 @@ impl Default for Metrics {
             connections_refused: of.count("connections_refused", "Connections of addresses that had too many"),
             handshakes_failed: of.count("tls_handshakes_failed", "TLS handshakes that came to nothing"),
             sockets: of.count("sockets", "WebSockets that carry a session"),
+            duplexes: of.count("duplexes", "Requests open both ways that carry a session"),
             held: of.sum_of(Histogram::new(HELD_SECONDS), "held", "For how long requests were held", Unit::Seconds),
             size: [
                 of.count("sessions", "Sessions"),
@@ -85,6 +87,11 @@ impl Metrics {
     /// Counts a WebSocket until what is returned is dropped.
     pub(crate) fn socket(&self) -> Present {
         Present::new(&self.0.sockets)
+    }
+
+    /// Counts a request that is open both ways until what is returned is dropped.
+    pub(crate) fn duplex(&self) -> Present {
+        Present::new(&self.0.duplexes)
     }
 
     /// Counts a session that was opened.

@@ -8,14 +8,16 @@ use std::time::Duration;
 use anypath_transports::https::Descriptor;
 use anypath_wire::{KeyPair, PublicKey};
 use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
 
 use crate::budget::Budget;
 use crate::config::{Access, Config};
@@ -25,7 +27,7 @@ use crate::echo::Echo;
 use crate::exposition::{Figures, expose};
 use crate::http::{Face, answer};
 use crate::hub::Hub;
-use crate::tls::ServerTls;
+use crate::tls::{HTTP2, ServerTls};
 
 /// Why a relay does not run.
 #[derive(Debug, Error)]
@@ -209,6 +211,9 @@ async fn serve((stream, from): (TcpStream, IpAddr), face: Arc<Face>, tls: Option
     match tls {
         None => speak((stream, from), face, head_time).await,
         Some(tls) => match timeout(head_time, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+                speak_http2(stream, from, face).await
+            }
             Ok(Ok(stream)) => speak((stream, from), face, head_time).await,
             _ => face.metrics.handshake_failed(),
         },
@@ -241,6 +246,31 @@ fn page(key: &PublicKey, contact: &str) -> String {
     )
 }
 
+/// Speaks HTTP/2 with whoever may speak for many: proxies that look into connections do so.
+async fn speak_http2(stream: TlsStream<TcpStream>, from: IpAddr, face: Arc<Face>) {
+    let service = service_fn(move |request| answer(Arc::clone(&face), from, request));
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(Some(PING_INTERVAL));
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::trace!(%error, "a connection ended");
+    }
+}
+
+/// How many requests one connection of HTTP/2 may have open: those of some sessions, six each.
+const STREAMS_MAX: u32 = 128;
+/// How much may be under way upwards on one connection, in bytes: 100 Mbit/s at 160 ms.
+const WINDOW_BYTES: u32 = 2 << 20;
+/// How much of an answer hyper keeps that the other end does not take, in bytes.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+/// How often a silent connection must show that it is alive.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many messages may wait for the hub; beyond, connections wait.
 const INPUTS_MAX: usize = 1024;
 /// The part of the memory budget that bodies of requests may have which are still coming.

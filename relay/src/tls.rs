@@ -66,6 +66,9 @@ impl ServerTls {
     }
 }
 
+/// What TLS calls HTTP/2 (RFC 9113).
+pub(crate) const HTTP2: &[u8] = b"h2";
+
 fn read(chain: &[u8], key: &[u8]) -> Result<Certified, ServerTlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>()?;
     let key_hash = key_hash(chain.first().ok_or(pem::Error::NoItemsFound)?);
@@ -73,6 +76,6 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Certified, ServerTlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let mut config =
         builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     Ok(Certified { config: Arc::new(config), key_hash })
 }

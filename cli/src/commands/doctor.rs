@@ -69,12 +69,13 @@ impl<'a> Examination<'a> {
                 self.inspected(secure.as_ref(), descriptor);
                 self.datagrams(descriptor, direct).await;
                 let requests = self.requests(descriptor).await;
-                let pieces = requests && self.pieces(descriptor).await;
+                let (pieces, duplex) = if requests { self.streams(descriptor).await } else { (false, false) };
                 let sockets = self.sockets().await;
                 self.patience().await;
                 let passes = |rung| match rung {
                     Rung::Poll => requests,
                     Rung::Stream => pieces,
+                    Rung::Duplex => duplex,
                     Rung::Socket => requests && sockets,
                 };
                 self.args.relays.rungs().best(passes).map(Rung::name)
@@ -197,13 +198,17 @@ impl<'a> Examination<'a> {
         opened.is_ok()
     }
 
-    /// Answers as they are made, and not only when they are complete.
-    async fn pieces(&mut self, descriptor: &Descriptor) -> bool {
-        let token = self.args.relays.token().unwrap_or_default();
-        let passes = self.surveyor.pieces(descriptor.key, token).await.unwrap_or(false);
-        self.tell("stream", Some(passes), if passes { "answers come in pieces" } else { "answers come whole" });
-        self.causes.extend((!passes).then(Cause::answers_kept));
-        passes
+    /// Answers as they are made, and not only when they are complete; and a request over HTTP/2 that is open both ways.
+    async fn streams(&mut self, descriptor: &Descriptor) -> (bool, bool) {
+        let token = || self.args.relays.token().unwrap_or_default();
+        let (surveyor, key) = (&self.surveyor, descriptor.key);
+        let (pieces, duplex) = tokio::join!(surveyor.pieces(key, token()), surveyor.duplex(key, token()));
+        let pieces = pieces.unwrap_or(false);
+        self.tell("stream", Some(pieces), if pieces { "answers come in pieces" } else { "answers come whole" });
+        let open = if duplex { "a request may be open both ways" } else { "no request may be open both ways" };
+        self.tell("http2", Some(duplex), open);
+        self.causes.extend((!pieces).then(Cause::answers_kept));
+        (pieces, duplex)
     }
 
     async fn sockets(&mut self) -> bool {

@@ -62,3 +62,8 @@ async fn requests_that_are_cut_lose_nothing() {
 async fn websockets_that_are_cut_lose_nothing() {
     survives("ws,poll").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_both_ways_that_are_cut_lose_nothing() {
+    survives("h2,poll").await;
+}

@@ -84,8 +84,17 @@ impl Dialer {
     /// Opens a secure line to a relay, `host` without brackets. Behind a proxy its name is not resolved here: there may
     /// be nobody to ask.
     pub async fn dial(&self, host: &str, port: u16) -> Result<Dialled, ReachError> {
+        self.dial_for(host, port, false).await
+    }
+
+    /// The same for HTTP/2.
+    pub(super) async fn dial_http2(&self, host: &str, port: u16) -> Result<Dialled, ReachError> {
+        self.dial_for(host, port, true).await
+    }
+
+    async fn dial_for(&self, host: &str, port: u16, http2: bool) -> Result<Dialled, ReachError> {
         let limit_ms = self.config.timeout_ms;
-        let dialled = timeout(Duration::from_millis(limit_ms), self.dial_untimed(host, port)).await;
+        let dialled = timeout(Duration::from_millis(limit_ms), self.dial_untimed(host, port, http2)).await;
         dialled.unwrap_or_else(|_| {
             let through = self.config.proxies.for_host(host).map(ToString::to_string);
             Err(ReachError::TimedOut { to: place(host, port), through, limit_ms })
@@ -105,13 +114,14 @@ impl Dialer {
         }
     }
 
-    async fn dial_untimed(&self, host: &str, port: u16) -> Result<Dialled, ReachError> {
+    async fn dial_untimed(&self, host: &str, port: u16, http2: bool) -> Result<Dialled, ReachError> {
         let proxy = self.config.proxies.for_host(host);
         let line = match proxy {
             Some(proxy) => tunnel(&self.reach, proxy, &self.wallet, &place(host, port)).await?,
             None => self.reach.direct(host, port).await?,
         };
-        let (line, seen) = self.tls.secure(host, line).await?;
+        let (line, seen) =
+            if http2 { self.tls.secure_http2(host, line).await? } else { self.tls.secure(host, line).await? };
         Ok(Dialled { line, seen, through: proxy.map(ToString::to_string) })
     }
 }

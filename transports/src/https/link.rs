@@ -20,7 +20,7 @@ use super::session::{
     CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Config, Event, Failure, Granted, Learnt, Style,
     Transmit,
 };
-use super::sockets::{self, Attempts, Socket};
+use super::sockets::{Attempts, Both};
 
 /// A session with a relay, as its circuits see it. Clones share it; it ends with the last of them.
 #[derive(Clone)]
@@ -134,8 +134,8 @@ pub(super) enum Came {
     Bytes(Bytes),
     End,
     Failure(Failure),
-    /// A WebSocket is there, or none.
-    Socket(Option<Box<Socket>>),
+    /// A stream both ways is there, or none.
+    Both(Option<Both>),
 }
 
 struct Circuit {
@@ -167,9 +167,9 @@ struct Task {
     /// Ends all requests with the session.
     running: JoinSet<()>,
     rungs: Rungs,
-    sockets: Attempts,
-    /// The WebSocket in use, and what is to be written on it.
-    socket: Option<(CarrierId, mpsc::UnboundedSender<Vec<Bytes>>)>,
+    attempts: Attempts,
+    /// The stream both ways in use, of what kind it is, and what is to be written on it.
+    both: Option<(CarrierId, Rung, mpsc::UnboundedSender<Vec<Bytes>>)>,
     carried: watch::Sender<&'static str>,
     came: mpsc::Sender<(CarrierId, Came)>,
     comes: mpsc::Receiver<(CarrierId, Came)>,
@@ -197,9 +197,9 @@ impl Task {
             circuits: BTreeMap::new(),
             requests: BTreeMap::new(),
             running: JoinSet::new(),
-            sockets: Attempts::new(rungs.prefer(Rung::Socket, Rung::Poll)),
+            attempts: Attempts::new(rungs.both_ways()),
             rungs,
-            socket: None,
+            both: None,
             carried: watch::Sender::new(Rung::Poll.name()),
             came,
             comes,
@@ -211,7 +211,7 @@ impl Task {
         self.settle();
         while !self.over {
             let due = self.client.poll_deadline().map(|deadline| self.began + deadline.at.since(Time::ZERO));
-            let due = due.into_iter().chain(self.socket_due()).min();
+            let due = due.into_iter().chain(self.both_due()).min();
             let timer = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -326,15 +326,15 @@ impl Task {
         let now = self.now();
         if !matches!(came, Came::Bytes(_)) {
             self.requests.remove(&carrier);
-            if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
-                self.socket = None;
-                self.sockets.end();
-            }
+            self.end_both(carrier);
         }
         match came {
-            Came::Socket(None) if self.rungs.allow_requests() => self.sockets.end(),
-            Came::Socket(None) => self.give_up(),
-            Came::Socket(Some(socket)) => self.use_socket(*socket),
+            Came::Both(None) => {
+                if !self.attempts.fail() && !self.rungs.allow_requests() {
+                    self.give_up();
+                }
+            }
+            Came::Both(Some(both)) => self.use_both(both),
             Came::Bytes(bytes) => self.client.handle_bytes(now, carrier, &bytes),
             Came::End => self.client.handle_end(now, carrier),
             Came::Failure(failure) => self.client.handle_failure(now, carrier, failure),
@@ -343,7 +343,7 @@ impl Task {
 
     /// Does everything that the session wants done, and tells the circuits what it tells.
     fn settle(&mut self) {
-        self.try_socket();
+        self.try_both();
         self.note_carrier();
         while let Some(event) = self.client.poll_event() {
             self.tell(event);
@@ -357,17 +357,14 @@ impl Task {
                 }
                 Transmit::Drop { carrier } => {
                     self.posts.forget();
-                    if self.socket.as_ref().is_some_and(|(used, _)| *used == carrier) {
-                        self.socket = None;
-                        self.sockets.end();
-                    }
+                    self.end_both(carrier);
                     if let Some(request) = self.requests.remove(&carrier) {
                         request.abort();
                     }
                 }
                 Transmit::Write { carrier, bytes, .. } => {
                     // It may have ended since; then the session hears of that next.
-                    if let Some((_, writes)) = self.socket.as_ref().filter(|(used, _)| *used == carrier) {
+                    if let Some((_, _, writes)) = self.both.as_ref().filter(|(used, ..)| *used == carrier) {
                         drop(writes.send(bytes));
                     }
                 }
@@ -379,7 +376,7 @@ impl Task {
     fn note_carrier(&mut self) {
         let rung = self.rung();
         self.carried.send_if_modified(|carried| std::mem::replace(carried, rung.name()) != rung.name());
-        let is_carried = self.rungs.allow_requests() || rung == Rung::Socket;
+        let is_carried = self.rungs.allow_requests() || self.client.is_on_stream();
         if let Some(opening) = self.opening.take_if(|_| is_carried)
             && let Some(opened) = self.opened.take()
         {
@@ -389,10 +386,22 @@ impl Task {
 
     fn rung(&self) -> Rung {
         let streams = self.client.learnt().streams_down == Some(true);
-        match self.client.is_on_stream() {
-            true => Rung::Socket,
-            false if streams => Rung::Stream,
-            false => Rung::Poll,
+        match &self.both {
+            Some((_, rung, _)) if self.client.is_on_stream() => *rung,
+            _ if streams => Rung::Stream,
+            _ => Rung::Poll,
+        }
+    }
+
+    /// Lets go of the stream both ways if it is that carrier: whether it carried anything decides what is tried next.
+    fn end_both(&mut self, carrier: CarrierId) {
+        if self.both.take_if(|(used, ..)| *used == carrier).is_some() {
+            let was_proven = self.client.is_on_stream();
+            if was_proven {
+                self.attempts.end();
+            } else if !self.attempts.fail() && !self.rungs.allow_requests() {
+                self.give_up();
+            }
         }
     }
 
@@ -404,36 +413,43 @@ impl Task {
         self.leave();
     }
 
-    /// Returns when a WebSocket is tried next, unless what is better carries the session, or may yet be found to do so.
-    fn socket_due(&self) -> Option<Instant> {
+    /// Returns when a stream both ways is tried next, unless what is better carries the session, or may yet be found to do so.
+    fn both_due(&self) -> Option<Instant> {
+        let next = self.attempts.next()?;
         self.client.stream_path()?;
         let is_open = self.client.learnt().streams_down.is_none();
         let better = if is_open && self.rungs.prefer(Rung::Stream, Rung::Poll) { Rung::Stream } else { self.rung() };
-        self.sockets.due.filter(|_| self.rungs.prefer(Rung::Socket, better))
+        self.attempts.due.filter(|_| self.rungs.prefer(next, better))
     }
 
-    fn try_socket(&mut self) {
+    fn try_both(&mut self) {
         let Some(path) = self.client.stream_path() else { return };
-        if self.socket_due().is_none_or(|due| Instant::now() < due) {
+        if self.both_due().is_none_or(|due| Instant::now() < due) {
             return;
         }
-        self.sockets.begin();
+        let Some(kind) = self.attempts.next() else { return };
+        self.attempts.begin();
         let (posts, came) = (Arc::clone(&self.posts), self.came.clone());
         self.running.spawn(async move {
-            let socket = posts.socket(&path).await;
-            let socket = socket.inspect_err(|error| tracing::debug!(%error, "long-poll it stays")).ok().map(Box::new);
-            drop(came.send((NO_CARRIER, Came::Socket(socket))).await);
+            let both = match kind {
+                Rung::Duplex => {
+                    posts.duplex(&path).await.map(|it| Both::Duplex(Box::new(it))).map_err(|it| it.to_string())
+                }
+                _ => posts.socket(&path).await.map(|it| Both::Socket(Box::new(it))).map_err(|it| it.to_string()),
+            };
+            let both = both.inspect_err(|error| tracing::debug!(error, "the session stays on requests")).ok();
+            drop(came.send((NO_CARRIER, Came::Both(both))).await);
         });
     }
 
-    fn use_socket(&mut self, socket: Socket) {
+    fn use_both(&mut self, both: Both) {
         let now = self.now();
         let (writes, written) = mpsc::unbounded_channel();
         let Some(carrier) = self.client.handle_stream(now) else { return };
-        self.socket = Some((carrier, writes));
+        self.both = Some((carrier, both.rung(), writes));
         let came = self.came.clone();
         let run = async move {
-            sockets::run(socket, written, carrier, &came).await;
+            both.run(written, carrier, &came).await;
             drop(came.send((carrier, Came::Failure(Failure::Broken))).await);
         };
         self.requests.insert(carrier, self.running.spawn(run));

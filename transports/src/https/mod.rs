@@ -5,6 +5,7 @@
 
 mod descriptor;
 mod dialer;
+mod duplex;
 pub mod echo;
 mod line;
 mod link;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::descriptor::{DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor};
 use super::dialer::{Dialer, ReachError, place};
+use super::duplex::{self, Duplex, DuplexError};
 use super::proxy::AGENT;
 use super::sockets::{self, Socket, SocketError};
 
@@ -92,6 +93,11 @@ impl Posts {
     /// Opens a WebSocket to that path, on a connection of its own.
     pub(super) async fn socket(&self, path: &str) -> Result<Socket, SocketError> {
         sockets::open(&self.dialer, &self.host, self.port, path).await
+    }
+
+    /// Opens a request to that path that is open both ways, on a connection of its own.
+    pub(super) async fn duplex(&self, path: &str) -> Result<Duplex, DuplexError> {
+        duplex::open(&self.dialer, &self.host, self.port, path).await
     }
 
     /// Keeps a connection, on which the answer has come whole, for the next request.

@@ -10,6 +10,8 @@ use thiserror::Error;
 pub enum Rung {
     /// A WebSocket, both ways.
     Socket,
+    /// A request over HTTP/2 that is open both ways.
+    Duplex,
     /// Requests; the answers of those that are held come in pieces.
     Stream,
     /// Requests and whole answers.
@@ -17,10 +19,11 @@ pub enum Rung {
 }
 
 impl Rung {
-    /// Returns its name in events: `https/ws`, `https/stream`, `https/poll`.
+    /// Returns its name in events: `https/ws`, `https/h2`, `https/stream`, `https/poll`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Socket => "https/ws",
+            Self::Duplex => "https/h2",
             Self::Stream => "https/stream",
             Self::Poll => "https/poll",
         }
@@ -40,13 +43,13 @@ pub struct Rungs(Vec<Rung>);
 #[non_exhaustive]
 pub enum InvalidRungs {
     /// A name that is none of theirs.
-    #[error("{0:?} carries nothing: there are ws, stream and poll")]
+    #[error("{0:?} carries nothing: there are ws, h2, stream and poll")]
     Unknown(String),
     /// One is named twice.
     #[error("{0} is named twice")]
     Twice(String),
     /// None is named.
-    #[error("nothing is named that may carry a session: there are ws, stream and poll")]
+    #[error("nothing is named that may carry a session: there are ws, h2, stream and poll")]
     Empty,
 }
 
@@ -78,6 +81,11 @@ impl Rungs {
         self.allow(Rung::Stream) || self.allow(Rung::Poll)
     }
 
+    /// Returns those that go both ways, the best first.
+    pub(super) fn both_ways(&self) -> Vec<Rung> {
+        self.0.iter().copied().filter(|rung| matches!(rung, Rung::Socket | Rung::Duplex)).collect()
+    }
+
     /// Returns whether the one is allowed, and not worse than the other if that is allowed too.
     pub(super) fn prefer(&self, one: Rung, other: Rung) -> bool {
         let place = |rung| self.0.iter().position(|it| *it == rung);
@@ -87,18 +95,18 @@ impl Rungs {
 
 impl Default for Rungs {
     fn default() -> Self {
-        Self(vec![Rung::Socket, Rung::Stream, Rung::Poll])
+        Self(ALL.into())
     }
 }
 
 impl FromStr for Rungs {
     type Err = InvalidRungs;
 
-    /// Reads `ws,stream,poll`.
+    /// Reads `ws,h2,stream,poll`.
     fn from_str(text: &str) -> Result<Self, InvalidRungs> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let rungs = names.map(|name| {
-            let known = [Rung::Socket, Rung::Stream, Rung::Poll].into_iter().find(|rung| rung.short() == name);
+            let known = ALL.into_iter().find(|rung| rung.short() == name);
             known.ok_or_else(|| InvalidRungs::Unknown(name.to_owned()))
         });
         Self::new(rungs.collect::<Result<_, _>>()?)
@@ -111,6 +119,9 @@ impl fmt::Display for Rungs {
         f.write_str(&names.join(","))
     }
 }
+
+/// What there is, in the order of the default: who gets through by WebSocket has the least in between.
+const ALL: [Rung; 4] = [Rung::Socket, Rung::Duplex, Rung::Stream, Rung::Poll];
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
-//! WebSockets to a relay: one is tried as soon as there is a session, and again as time passes.
+//! Streams both ways to a relay, WebSockets and HTTP/2: one is tried as soon as there is a session, and again as time passes.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::BodyExt;
 use hyper::header::USER_AGENT;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -14,9 +15,11 @@ use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
 
 use super::dialer::{Dialer, ReachError, place};
+use super::duplex::Duplex;
 use super::line::Line;
 use super::link::Came;
 use super::proxy::AGENT;
+use super::rungs::Rung;
 use super::session::CarrierId;
 
 pub(super) type Socket = WebSocketStream<Line>;
@@ -54,8 +57,65 @@ pub(super) async fn open(dialer: &Dialer, host: &str, port: u16, path: &str) -> 
     Ok(socket)
 }
 
-/// Moves messages both ways until one end is over, or nobody takes what comes any more.
-pub(super) async fn run(
+/// A stream both ways.
+pub(super) enum Both {
+    Socket(Box<Socket>),
+    Duplex(Box<Duplex>),
+}
+
+impl Both {
+    pub(super) fn rung(&self) -> Rung {
+        match self {
+            Self::Socket(_) => Rung::Socket,
+            Self::Duplex(_) => Rung::Duplex,
+        }
+    }
+
+    /// Moves bytes both ways until one end is over, or nobody takes what comes any more.
+    pub(super) async fn run(
+        self,
+        writes: mpsc::UnboundedReceiver<Vec<Bytes>>,
+        carrier: CarrierId,
+        came: &mpsc::Sender<(CarrierId, Came)>,
+    ) {
+        match self {
+            Self::Socket(socket) => run_socket(*socket, writes, carrier, came).await,
+            Self::Duplex(duplex) => run_duplex(*duplex, writes, carrier, came).await,
+        }
+    }
+}
+
+async fn run_duplex(
+    duplex: Duplex,
+    mut writes: mpsc::UnboundedReceiver<Vec<Bytes>>,
+    carrier: CarrierId,
+    came: &mpsc::Sender<(CarrierId, Came)>,
+) {
+    let Duplex { mut up, mut down } = duplex;
+    let upwards = async {
+        while let Some(parts) = writes.recv().await {
+            for part in parts {
+                if up.send_data(part).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let downwards = async {
+        while let Some(Ok(frame)) = down.frame().await {
+            let Ok(bytes) = frame.into_data() else { continue };
+            if came.send((carrier, Came::Bytes(bytes))).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = upwards => {}
+        () = downwards => {}
+    }
+}
+
+async fn run_socket(
     mut socket: Socket,
     mut writes: mpsc::UnboundedReceiver<Vec<Bytes>>,
     carrier: CarrierId,
@@ -87,9 +147,12 @@ pub(super) async fn run(
     }
 }
 
-/// When the next one is tried.
+/// Which is tried next, and when.
 #[derive(Debug)]
 pub(super) struct Attempts {
+    kinds: Vec<Rung>,
+    /// How many of them have been tried since the last pause.
+    tried: usize,
     failures: usize,
     began: Instant,
     /// When the next one is due; nothing while one is under way or in use.
@@ -97,20 +160,39 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Begins with none, to be tried at once; or never, if they are not wanted.
-    pub(super) fn new(wanted: bool) -> Self {
+    /// Begins with none; the best is to be tried at once, or none ever if there is no kind.
+    pub(super) fn new(kinds: Vec<Rung>) -> Self {
         let now = Instant::now();
-        Self { failures: 0, began: now, due: wanted.then_some(now) }
+        let due = (!kinds.is_empty()).then_some(now);
+        Self { kinds, tried: 0, failures: 0, began: now, due }
     }
 
-    /// Notes that one is tried.
+    /// Returns what is tried next.
+    pub(super) fn next(&self) -> Option<Rung> {
+        self.kinds.get(self.tried).copied()
+    }
+
+    /// Notes that it is tried.
     pub(super) fn begin(&mut self) {
         (self.began, self.due) = (Instant::now(), None);
+        self.tried += 1;
     }
 
-    /// Notes that it came to nothing, or that it is over.
+    /// Notes that it came to nothing; returns whether there is another kind, which is then tried at once.
+    pub(super) fn fail(&mut self) -> bool {
+        let another = self.tried < self.kinds.len();
+        if another {
+            self.due = Some(Instant::now());
+        } else {
+            self.end();
+        }
+        another
+    }
+
+    /// Notes that one is over; after a pause the best is tried again.
     pub(super) fn end(&mut self) {
         let now = Instant::now();
+        self.tried = 0;
         if now.duration_since(self.began) >= PROVEN_AFTER {
             self.failures = 0;
         }

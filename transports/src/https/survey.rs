@@ -111,7 +111,13 @@ impl Surveyor {
         let opened = self.open(relay, token, vec![Rung::Stream, Rung::Poll]).await?;
         let mut carried = opened.link.carried();
         let streams = carried.wait_for(|carried| *carried == Rung::Stream.name());
-        Ok(timeout(PIECES_TIME_MAX, streams).await.is_ok_and(|seen| seen.is_ok()))
+        Ok(timeout(CLIMBING_TIME_MAX, streams).await.is_ok_and(|seen| seen.is_ok()))
+    }
+
+    /// Returns whether a request over HTTP/2 that is open both ways carries a session, as far as can be seen in 8 s.
+    pub async fn duplex(&self, relay: PublicKey, token: Vec<u8>) -> bool {
+        let opened = timeout(CLIMBING_TIME_MAX, self.open(relay, token, vec![Rung::Duplex])).await;
+        opened.is_ok_and(|opened| opened.is_ok())
     }
 
     async fn open(&self, relay: PublicKey, token: Vec<u8>, rungs: Vec<Rung>) -> Result<Opened, RelayError> {
@@ -185,8 +191,8 @@ impl Surveyor {
 
 /// The lengths that are tried: what the program sends at most, what nginx takes unless told otherwise, and less.
 const BODIES: [usize; 4] = [1020 << 10, 512 << 10, 128 << 10, 32 << 10];
-/// A session looks at it after 2 s, for 2 s.
-const PIECES_TIME_MAX: Duration = Duration::from_secs(8);
+/// Whether answers come in pieces a session looks at after 2 s, for 2 s; a request both ways has 5 s to be answered.
+const CLIMBING_TIME_MAX: Duration = Duration::from_secs(8);
 /// How long relays leave a connection without a word at least.
 const RELAY_SILENCE_MAX: Duration = Duration::from_secs(75);
 /// How long a connection may take to open, how many refusals are not believed, and the pause after each.

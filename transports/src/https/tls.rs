@@ -67,6 +67,12 @@ pub enum TlsError {
         /// By whom it was issued, and what is wrong.
         why: Judgement,
     },
+    /// HTTP/2 is not spoken there, or not through what is in between.
+    #[error("{name} speaks no HTTP/2 here")]
+    NoHttp2 {
+        /// Whose it should be.
+        name: String,
+    },
     /// Anything else that goes wrong.
     #[error("no secure connection to {name}: {source}")]
     Io {
@@ -129,6 +135,8 @@ pub fn read_roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsSetupEr
 #[derive(Clone)]
 pub(super) struct Tls {
     config: Arc<ClientConfig>,
+    /// The same for connections that speak HTTP/2.
+    http2: Arc<ClientConfig>,
     judge: Arc<Judge>,
 }
 
@@ -141,19 +149,38 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&judge) as _;
         let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let mut http2 = config.clone();
+        http2.alpn_protocols = vec![HTTP2.to_vec()];
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), judge })
+        Ok(Self { config: Arc::new(config), http2: Arc::new(http2), judge })
     }
 
     /// Secures a line to whoever has the name.
     pub(super) async fn secure(&self, name: &str, line: Line) -> Result<(Line, Seen), TlsError> {
+        self.secure_by(&self.config, name, line).await.map(|(line, seen, _)| (line, seen))
+    }
+
+    /// Secures a line to whoever has the name, if HTTP/2 is spoken there.
+    pub(super) async fn secure_http2(&self, name: &str, line: Line) -> Result<(Line, Seen), TlsError> {
+        let (line, seen, protocol) = self.secure_by(&self.http2, name, line).await?;
+        let spoken = (protocol.as_deref() == Some(HTTP2)).then_some((line, seen));
+        spoken.ok_or_else(|| TlsError::NoHttp2 { name: name.to_owned() })
+    }
+
+    async fn secure_by(
+        &self,
+        config: &Arc<ClientConfig>,
+        name: &str,
+        line: Line,
+    ) -> Result<(Line, Seen, Option<Vec<u8>>), TlsError> {
         let server = ServerName::try_from(name.to_owned());
         let server = server.map_err(|source| TlsError::Name { name: name.to_owned(), source })?;
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let connector = TlsConnector::from(Arc::clone(config));
         let stream = connector.connect(server.clone(), line).await.map_err(|source| failure(name, source))?;
         let seen =
             stream.get_ref().1.peer_certificates().map_or_else(Seen::nobody, |chain| self.judge.see(&server, chain));
-        Ok((Box::new(stream) as Box<dyn Stream>, seen))
+        let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        Ok((Box::new(stream) as Box<dyn Stream>, seen, protocol))
     }
 }
 
@@ -257,5 +284,7 @@ pub fn key_hash(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     Some(Sha256::digest(key).into())
 }
 
+/// What TLS calls HTTP/2 (RFC 9113).
+const HTTP2: &[u8] = b"h2";
 /// How much of an issuer's name is shown, in characters.
 const ISSUER_CHARS_MAX: usize = 200;
