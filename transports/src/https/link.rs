@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anypath_wire::{PublicKey, Time};
 use bytes::Bytes;
@@ -28,6 +28,15 @@ pub(super) struct Link {
     asks: mpsc::Sender<Ask>,
     /// What carries the session now.
     carried: watch::Receiver<&'static str>,
+}
+
+/// What a session is to be.
+pub(super) struct Asked {
+    pub(super) relay: PublicKey,
+    pub(super) token: Vec<u8>,
+    pub(super) tag: String,
+    pub(super) rungs: Rungs,
+    pub(super) attempts_max: u64,
 }
 
 /// A session that has just opened.
@@ -85,19 +94,17 @@ impl Link {
     /// Opens a session, with the first connection that `posts` has, or others.
     pub(super) async fn open(
         posts: Arc<Posts>,
-        relay: PublicKey,
-        token: Vec<u8>,
-        tag: String,
+        asked_for: Asked,
         seed: [u8; 32],
-        rungs: Rungs,
-        attempts_max: u64,
+        lore: &Lore,
     ) -> Result<Opened, LinkError> {
+        let Asked { relay, token, tag, rungs, attempts_max } = asked_for;
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (offers, offered) = mpsc::channel(OFFERS_MAX);
         let (opened, waiting) = oneshot::channel();
-        let (session, learnt, requests) = (Config::default(), assumed(&rungs), rungs.allow_requests());
+        let (session, learnt, requests) = (Config::default(), lore.within(&rungs), rungs.allow_requests());
         let config = ClientConfig { relay, token, tag, seed, session, learnt, attempts_max, requests };
-        let task = Task::new(posts, config, rungs, asks.downgrade(), offers, opened);
+        let task = Task { lore: lore.clone(), ..Task::new(posts, config, rungs, asks.downgrade(), offers, opened) };
         let carried = task.carried.subscribe();
         tokio::spawn(task.run(asked));
         let (hash, granted) = waiting.await.unwrap_or(Err(LinkError::NotOpened(Closed::Silent)))?;
@@ -171,6 +178,7 @@ struct Task {
     /// The stream both ways in use, of what kind it is, and what is to be written on it.
     both: Option<(CarrierId, Rung, mpsc::UnboundedSender<Vec<Bytes>>)>,
     carried: watch::Sender<&'static str>,
+    lore: Lore,
     came: mpsc::Sender<(CarrierId, Came)>,
     comes: mpsc::Receiver<(CarrierId, Came)>,
     over: bool,
@@ -201,6 +209,7 @@ impl Task {
             rungs,
             both: None,
             carried: watch::Sender::new(Rung::Poll.name()),
+            lore: Lore::default(),
             came,
             comes,
             over: false,
@@ -345,6 +354,7 @@ impl Task {
     fn settle(&mut self) {
         self.try_both();
         self.note_carrier();
+        self.lore.note(self.client.learnt());
         while let Some(event) = self.client.poll_event() {
             self.tell(event);
         }
@@ -512,15 +522,29 @@ impl Task {
     }
 }
 
-/// Returns what is taken for learnt as long as nothing is: what is forbidden does not pass, and what stands in the place of
-/// everything else does.
-fn assumed(rungs: &Rungs) -> Learnt {
-    let streams_down = match (rungs.allow(Rung::Stream), rungs.allow(Rung::Poll)) {
-        (false, _) => Some(false),
-        (true, false) => Some(true),
-        (true, true) => None,
-    };
-    Learnt { streams_down, ..Learnt::default() }
+/// What sessions have found out about the way to one relay; clones share it, and the next session begins with it.
+#[derive(Clone, Default)]
+pub(super) struct Lore(Arc<Mutex<Learnt>>);
+
+impl Lore {
+    fn note(&self, learnt: &Learnt) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != *learnt {
+            known.clone_from(learnt);
+        }
+    }
+
+    /// Returns it, but for what is said already: what is forbidden does not pass, and what stands in the place of everything
+    /// else does.
+    fn within(&self, rungs: &Rungs) -> Learnt {
+        let learnt = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let streams_down = match (rungs.allow(Rung::Stream), rungs.allow(Rung::Poll)) {
+            (false, _) => Some(false),
+            (true, false) => Some(true),
+            (true, true) => learnt.streams_down,
+        };
+        Learnt { streams_down, ..learnt }
+    }
 }
 
 /// A request to be made.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::descriptor::Descriptor;
 use super::dialer::{Dialer, Dialled, ReachError};
 use super::echo::{self, Echoes};
-use super::link::{Link, Opened};
+use super::link::{Asked, Link, Lore, Opened};
 use super::posts::Posts;
 use super::proxy::AGENT;
 use super::rungs::{Rung, Rungs};
@@ -124,7 +124,8 @@ impl Surveyor {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| RelayError::Session(error.to_string()))?;
         let rungs = Rungs::new(rungs).unwrap_or_default();
-        Ok(Link::open(Arc::clone(&self.posts), relay, token, "a".to_owned(), seed, rungs, u64::MAX).await?)
+        let asked = Asked { relay, token, tag: "a".to_owned(), rungs, attempts_max: u64::MAX };
+        Ok(Link::open(Arc::clone(&self.posts), asked, seed, &Lore::default()).await?)
     }
 
     /// Opens a WebSocket.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::sync::watch;
 
 use super::dialer::{Dialer, ReachError};
-use super::link::{Link, LinkError, Opened};
+use super::link::{Asked, Link, LinkError, Lore, Opened};
 use super::posts::{PostError, Posts};
 use super::presence::Presence;
 use super::rungs::Rungs;
@@ -54,6 +54,8 @@ pub(super) struct Known {
     /// Over how many tags topics are spread there; 0 as long as it has not said so.
     tags: u64,
     posts: Option<Arc<Posts>>,
+    /// What sessions have found out about the way there.
+    lore: Lore,
     /// Whether we are to be found there.
     pub(super) present: bool,
     /// The sessions that are dialled by, by their tags.
@@ -204,16 +206,17 @@ impl Shared {
     /// proves the key; if there is no answer, what is there is looked at.
     pub(super) async fn open(&self, place: &Place, tag: &Tag) -> Result<Opened, RelayError> {
         let posts = self.posts(place);
+        let lore = self.lore(place);
         posts.reach().await.map_err(broken)?;
         let key = match self.known(place).key {
             Some(key) => key,
             None => self.inquire(place, &posts).await?,
         };
-        let opened = match self.try_to_open(&posts, key, tag, 1).await {
+        let opened = match self.try_to_open(&posts, &lore, key, tag, 1).await {
             // Reason 0 is ours: a key that is none.
             Err(LinkError::NotOpened(Closed::Silent | Closed::Refused { reason: 0 })) => {
                 self.inquire(place, &posts).await?;
-                self.try_to_open(&posts, key, tag, u64::MAX).await
+                self.try_to_open(&posts, &lore, key, tag, u64::MAX).await
             }
             opened => opened,
         };
@@ -225,14 +228,22 @@ impl Shared {
     async fn try_to_open(
         &self,
         posts: &Arc<Posts>,
+        lore: &Lore,
         key: PublicKey,
         tag: &Tag,
         attempts_max: u64,
     ) -> Result<Opened, LinkError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| LinkError::Over)?;
-        let token = self.config.token.clone();
-        Link::open(Arc::clone(posts), key, token, tag.clone(), seed, self.config.rungs.clone(), attempts_max).await
+        let (token, rungs) = (self.config.token.clone(), self.config.rungs.clone());
+        let asked = Asked { relay: key, token, tag: tag.clone(), rungs, attempts_max };
+        Link::open(Arc::clone(posts), asked, seed, lore).await
+    }
+
+    fn lore(&self, place: &Place) -> Lore {
+        let mut lore = Lore::default();
+        self.note(place, |known| lore = known.lore.clone());
+        lore
     }
 
     fn posts(&self, place: &Place) -> Arc<Posts> {

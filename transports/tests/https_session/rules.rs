@@ -177,6 +177,20 @@ fn answers_that_come_in_pieces_are_found_out() {
     }
 }
 
+/// What was learnt may be of another network.
+#[test]
+fn answers_that_are_kept_back_from_some_day_on_are_noticed() {
+    let mut world = open(slow());
+    world.run(Time::from_micros(6_000_000), |_| false);
+    assert_eq!(world.client.learnt().streams_down, Some(true));
+    world.line.buffers = true;
+    for _ in 0..3 {
+        assert!(transfer(&mut world, [1_000_000, 1_000_000]), "stuck at {:?}", world.now);
+    }
+    world.run(world.now + Duration::from_secs(60), |_| false);
+    assert_eq!(world.client.learnt().streams_down, Some(false));
+}
+
 /// A busy proxy is not a dead one, and one that comes back is found again without haste.
 #[test]
 fn an_outage_costs_few_requests_and_no_bytes() {

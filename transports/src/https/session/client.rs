@@ -152,7 +152,7 @@ impl Client {
         let Some(lane) = self.lanes.lane(carrier) else { return };
         match lane.kind {
             LaneKind::Open => self.finish_opening(now, carrier),
-            _ if !lane.records.unfinished().is_empty() || !lane.heard => {
+            _ if !lane.records.unfinished().is_empty() || !lane.is_heard() => {
                 self.fail(now, carrier, Failure::Broken);
             }
             _ => self.lanes.finish(now, carrier, opened(&mut self.stage)),

@@ -45,8 +45,8 @@ pub(super) struct Lane {
     pub(super) kind: LaneKind,
     pub(super) records: Records,
     pub(super) handshake: Option<NoiseHandshake>,
-    /// The relay said something on it.
-    pub(super) heard: bool,
+    /// When the relay said something on it for the first time.
+    heard_at: Option<Time>,
     began: Time,
     /// When it is given up, if nothing more is heard.
     patience_at: Time,
@@ -78,7 +78,18 @@ impl Lane {
         let sending = Duration::from_millis(body_bytes / SLOWEST_BYTES_PER_MS);
         let patience_at = now + held + sending + ANSWER_TIME_MAX;
         let (records, handshake) = (Records::default(), None);
-        Self { kind, records, handshake, heard: false, began: now, patience_at, body_bytes, pushed: false }
+        Self { kind, records, handshake, heard_at: None, began: now, patience_at, body_bytes, pushed: false }
+    }
+
+    /// Returns whether the relay said something on it.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard_at.is_some()
+    }
+
+    /// Returns whether an answer that should have come in pieces came all at once, after a long time.
+    fn came_whole(&self, now: Time) -> bool {
+        let heard_late = self.heard_at.is_some_and(|at| now.since(at) < AT_ONCE);
+        self.pushed && heard_late && now.since(self.began) >= LONG_KEPT
     }
 }
 
@@ -157,7 +168,9 @@ impl Lanes {
     ) -> bool {
         let Some(lane) = self.lanes.get_mut(&carrier) else { return false };
         // Segments behind no control record are a replay.
-        lane.heard |= kind == Kind::Control;
+        if kind == Kind::Control {
+            lane.heard_at.get_or_insert(now);
+        }
         lane.pushed |= kind == Kind::Data;
         self.failures = 0;
         if let LaneKind::Probe { pieces } = &mut lane.kind {
@@ -176,7 +189,7 @@ impl Lanes {
                 self.transmits.push_back(Transmit::Write { carrier, bytes, ends: false });
             }
         }
-        lane.heard
+        lane.is_heard()
     }
 
     /// Takes a carrier away that ended well: what it carried and is not acknowledged by now is lost.
@@ -186,6 +199,11 @@ impl Lanes {
         if let LaneKind::Probe { pieces } = lane.kind {
             self.learnt.streams_down = Some(pieces.came_apart(now));
         } else if let LaneKind::Poll { hold_ms } = lane.kind {
+            if self.learnt.streams_down == Some(true) && lane.came_whole(now) {
+                // The network is another one, or has changed its mind.
+                self.learnt.streams_down = None;
+                self.probes.hurry(now);
+            }
             if lane.pushed {
                 self.pushed_at = now;
                 self.pushes.push_back(now);
@@ -205,7 +223,7 @@ impl Lanes {
         let Some(lane) = self.lanes.remove(&carrier) else { return };
         let age = now.since(lane.began);
         match lane.kind {
-            LaneKind::Poll { .. } if !lane.heard && age >= CUT_AGE_MIN => self.learnt.note_cut(age),
+            LaneKind::Poll { .. } if !lane.is_heard() && age >= CUT_AGE_MIN => self.learnt.note_cut(age),
             LaneKind::Send => {
                 let too_long = failure == Failure::Status(413);
                 self.learnt.note_body_lost(lane.body_bytes, too_long);
@@ -460,6 +478,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 const SLOWEST_BYTES_PER_MS: u64 = 8;
 /// A held request that dies younger than this was not cut for its age.
 const CUT_AGE_MIN: Duration = Duration::from_secs(4);
+/// An answer in pieces that took so long and then came within so short a time was kept back.
+const LONG_KEPT: Duration = Duration::from_secs(3);
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// The pause after the second failure in a row, doubled with each further one up to 4 s.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_DOUBLINGS_MAX: u32 = 4;

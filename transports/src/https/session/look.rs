@@ -55,6 +55,11 @@ impl Probes {
         self.due_at.get_or_insert(now + PROBE_AFTER);
     }
 
+    /// Makes one due now.
+    pub(super) fn hurry(&mut self, now: Time) {
+        (self.due_at, self.made) = (Some(now), 0);
+    }
+
     pub(super) fn is_due(&self, now: Time) -> bool {
         self.due_at.is_some_and(|at| now >= at)
     }
