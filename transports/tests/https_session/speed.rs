@@ -42,7 +42,7 @@ fn streaming_answers_and_streams_use_more() {
     }
 }
 
-/// The figures behind the limits in `learnt.rs` and `lanes.rs`.
+/// The figures behind the limits in `learnt.rs` and `lanes`.
 #[test]
 fn more_lanes_and_longer_bodies_carry_more() {
     let learnt =

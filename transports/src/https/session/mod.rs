@@ -9,7 +9,7 @@
 //!      │ frames     open, accept, data, end, reset, credit                  frame.rs
 //!   segments        numbered, sealed once, kept until acknowledged          packing.rs, sent.rs, received.rs
 //!      │ records    segments and control records, ChaCha20-Poly1305         record.rs, control.rs, cipher.rs
-//!   carriers        a POST and its answer, or a stream                      lanes.rs (client), server.rs (relay)
+//!   carriers        a POST and its answer, or a stream                      lanes (client), server.rs (relay)
 //! ```
 //!
 //! **Exactly once.** A segment is sealed under its number and sent again as the same bytes, so a repetition, by us or
