@@ -18,6 +18,7 @@ mod finding;
 mod interrupt;
 mod keys;
 mod lasting;
+mod networks;
 mod place;
 mod relays;
 mod report;

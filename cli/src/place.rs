@@ -20,6 +20,7 @@ use crate::keys::PAIR_BYTES;
 /// folders/<hash>.seen    what share saw of a folder
 /// folders/<hash>.written what clone wrote into one
 /// conflict-<key>.evidence that whoever signs for the key signed two histories
+/// networks.json          what was learnt of networks on the way to relays; one for all stores in the default places
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place(PathBuf);
@@ -114,6 +115,14 @@ impl Place {
     /// Returns where the evidence lies that there are two histories of a core.
     pub fn evidence(&self, core: &PublicKey) -> PathBuf {
         self.0.join(format!("conflict-{core}.evidence"))
+    }
+
+    /// Returns where it is remembered what was learnt of networks: for all stores that have their default places, in one.
+    pub(crate) fn networks(&self) -> PathBuf {
+        let default = default_root().ok().and_then(|root| root.canonicalize().ok());
+        let beside =
+            default.filter(|root| self.0.parent() == Some(root)).and_then(|root| Some(root.parent()?.to_owned()));
+        beside.unwrap_or_else(|| self.0.clone()).join("networks.json")
     }
 
     fn open(store: Option<&Path>, default: &str) -> Result<Self> {

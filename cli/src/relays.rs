@@ -15,6 +15,7 @@ use anypath_wire::{Address, KeyPair, ListenAt};
 
 use crate::Failure;
 use crate::args::{LISTEN_DEFAULT, Network};
+use crate::networks::Networks;
 
 /// How relays are reached.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -99,12 +100,13 @@ impl Network {
 }
 
 impl Relays {
-    /// Makes the transport; nothing is contacted yet.
+    /// Makes the transport, which remembers networks there; nothing is contacted yet.
     ///
     /// # Errors
     /// If a file cannot be read, the environment names a proxy of an unknown kind, or no authority is known.
-    pub(crate) fn transport(&self, identity: KeyPair) -> Result<Https> {
-        let config = HttpsConfig { identity, token: self.token()?, rungs: self.rungs() };
+    pub(crate) fn transport(&self, identity: KeyPair, networks: Networks) -> Result<Https> {
+        let (token, rungs, notebook) = (self.token()?, self.rungs(), Some(Arc::new(networks) as _));
+        let config = HttpsConfig { identity, token, rungs, notebook };
         Ok(Https::new(self.dialer()?, config))
     }
 

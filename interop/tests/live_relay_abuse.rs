@@ -126,8 +126,12 @@ impl House {
     }
 
     fn peer(&self, seed: u8) -> Result<Https> {
-        let config =
-            HttpsConfig { identity: KeyPair::from_seed(&[seed; 32]), token: Vec::new(), rungs: "poll".parse()? };
+        let config = HttpsConfig {
+            identity: KeyPair::from_seed(&[seed; 32]),
+            token: Vec::new(),
+            rungs: "poll".parse()?,
+            notebook: None,
+        };
         Ok(Https::new(self.dialer()?, config))
     }
 }

@@ -43,7 +43,8 @@ pub struct Config {
     pub fronts: Vec<IpAddr>,
     /// How long a session may take from its opening to its first request, in milliseconds. Default 10,000.
     pub unproven_ms_max: u64,
-    /// The longest body of a request, in bytes. Default 1 MiB, a little more than clients send.
+    /// The longest body of a request, in bytes. Default 2 MiB, as much as clients send
+    /// where they are told that longer ones are worth it.
     pub body_bytes_max: usize,
     /// What sessions may keep in all, in bytes: sent and not acknowledged, come and not passed on. Beyond, the session
     /// whose client has taken nothing for the longest time is given up. A quarter as much may be bodies of requests that
@@ -51,7 +52,7 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// How long a request's head, and its body, may take to come, in milliseconds. Default 30,000.
     pub request_ms_max: u64,
-    /// What bounds each session. Default: 4 MiB each way.
+    /// What bounds each session. Default: 12 MiB each way.
     pub session: session::Config,
     /// Whether the same port answers by UDP who asks how it is seen, and another one with it. Default: they do.
     pub echo: bool,
@@ -63,7 +64,6 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let session = session::Config { pool_bytes: 4 << 20, window_bytes_max: 4 << 20, ..session::Config::default() };
         Self {
             access: Access::Open,
             sessions_max: 4_096,
@@ -74,10 +74,10 @@ impl Default for Config {
             opens_per_minute_max: NonZeroU32::MIN.saturating_add(599),
             fronts: Vec::new(),
             unproven_ms_max: 10_000,
-            body_bytes_max: 1 << 20,
+            body_bytes_max: 2 << 20,
             memory_bytes_max: 1 << 30,
             request_ms_max: 30_000,
-            session,
+            session: session::Config::default(),
             echo: true,
             metrics: None,
             contact: String::new(),

@@ -18,8 +18,13 @@ use crate::hub::Hub;
 pub(crate) enum Input {
     /// One to open a session came, with its tag, body and place; the answer's body goes back.
     Open { tag: String, body: Bytes, seat: Seat, reply: oneshot::Sender<Option<Bytes>> },
-    /// One to a session has begun; it gets its number, or what to answer if there is no such session.
-    Begin { session: SessionId, answer: mpsc::UnboundedSender<Piece>, reply: oneshot::Sender<Result<u64, Bytes>> },
+    /// One to a session has begun, perhaps as the first on its connection, where that tells anything; it gets its number, or what to answer if there is no such session.
+    Begin {
+        session: SessionId,
+        is_new: Option<bool>,
+        answer: mpsc::UnboundedSender<Piece>,
+        reply: oneshot::Sender<Result<u64, Bytes>>,
+    },
     /// Bytes of it came.
     Bytes { session: SessionId, number: u64, bytes: Bytes, share: Option<Share> },
     /// It has come whole.
@@ -73,7 +78,10 @@ fn take(hub: &mut Hub, now: Time, input: Input, answers: &mut Answers, next: &mu
                 getrandom::fill(&mut entropy).ok().and_then(|()| hub.open(now, entropy, &tag, &body, Some(seat)));
             drop(reply.send(answer));
         }
-        Input::Begin { session, answer, reply } => {
+        Input::Begin { session, is_new, answer, reply } => {
+            if let Some(is_new) = is_new {
+                hub.note_connection(session, is_new);
+            }
             let number = *next;
             *next += 1;
             answers.insert(number, answer);

@@ -31,7 +31,7 @@ async fn serve(face: &Face, mut body: Incoming, answer: mpsc::UnboundedSender<Pi
     let begun = timeout(face.body_time_max, session_of(&mut body)).await.ok().flatten();
     let Some((session, came)) = begun else { return };
     let (reply, replied) = oneshot::channel();
-    if face.inputs.send(Input::Begin { session, answer: answer.clone(), reply }).await.is_err() {
+    if face.inputs.send(Input::Begin { session, is_new: None, answer: answer.clone(), reply }).await.is_err() {
         return;
     }
     let number = match replied.await {

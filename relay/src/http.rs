@@ -51,10 +51,18 @@ impl Face {
     }
 }
 
-/// Answers a request that came from an address.
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From {
+    pub(crate) address: IpAddr,
+    /// Whether it is the first on its connection, where that tells anything: with a front, the connection is the front's.
+    pub(crate) is_new: Option<bool>,
+}
+
+/// Answers a request.
 pub(crate) async fn answer(
     face: Arc<Face>,
-    from: IpAddr,
+    from: From,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let route = Route::of(request.method(), request.uri().path());
@@ -65,8 +73,8 @@ pub(crate) async fn answer(
         Route::Page => text("text/html; charset=utf-8", face.page.clone()),
         Route::Descriptor => text("text/plain; charset=utf-8", face.descriptor()),
         Route::Robots => text("text/plain", "User-agent: *\nDisallow: /v1/\n".to_owned()),
-        Route::Open => open(&face, from, request).await,
-        Route::Exchange => exchange(&face, request).await,
+        Route::Open => open(&face, from.address, request).await,
+        Route::Exchange => exchange(&face, from.is_new, request).await,
         Route::Socket => socket::upgrade(&face, request),
         Route::Duplex => duplex::begin(&face, request),
         Route::Nowhere => status(StatusCode::NOT_FOUND),
@@ -142,7 +150,7 @@ async fn open(face: &Face, from: IpAddr, request: Request<Incoming>) -> Response
 }
 
 /// Hands a request over, and answers when the session says so.
-async fn exchange(face: &Face, request: Request<Incoming>) -> Response<Answer> {
+async fn exchange(face: &Face, is_new: Option<bool>, request: Request<Incoming>) -> Response<Answer> {
     let mut body = request.into_body();
     let Some(begun) = timeout(face.body_time_max, session_of(&mut body)).await.ok().flatten() else {
         return status(StatusCode::NOT_FOUND);
@@ -150,7 +158,7 @@ async fn exchange(face: &Face, request: Request<Incoming>) -> Response<Answer> {
     let (session, came) = begun;
     let (answer, mut pieces) = mpsc::unbounded_channel();
     let (reply, replied) = oneshot::channel();
-    if face.inputs.send(Input::Begin { session, answer, reply }).await.is_err() {
+    if face.inputs.send(Input::Begin { session, is_new, answer, reply }).await.is_err() {
         return status(StatusCode::SERVICE_UNAVAILABLE);
     }
     let number = match replied.await {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anypath_transports::https::Descriptor;
@@ -25,7 +26,7 @@ use crate::crowd::{Crowd, Pace};
 use crate::driver::{Input, drive};
 use crate::echo::Echo;
 use crate::exposition::{Figures, expose};
-use crate::http::{Face, answer};
+use crate::http::{Face, From, answer};
 use crate::hub::Hub;
 use crate::tls::{HTTP2, ServerTls};
 
@@ -224,7 +225,12 @@ async fn speak<S>((stream, from): (S, IpAddr), face: Arc<Face>, head_time: Durat
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| answer(Arc::clone(&face), from, request));
+    let is_front = face.tls.is_none() || face.fronts.contains(&from.to_canonical());
+    let first = AtomicBool::new(true);
+    let service = service_fn(move |request| {
+        let is_new = first.swap(false, Ordering::Relaxed);
+        answer(Arc::clone(&face), From { address: from, is_new: (!is_front).then_some(is_new) }, request)
+    });
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_time.max(IDLE_TIME_MAX)).max_buf_size(HEAD_BYTES_MAX);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
@@ -248,7 +254,7 @@ fn page(key: &PublicKey, contact: &str) -> String {
 
 /// Speaks HTTP/2 with whoever may speak for many: proxies that look into connections do so.
 async fn speak_http2(stream: TlsStream<TcpStream>, from: IpAddr, face: Arc<Face>) {
-    let service = service_fn(move |request| answer(Arc::clone(&face), from, request));
+    let service = service_fn(move |request| answer(Arc::clone(&face), From { address: from, is_new: None }, request));
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

@@ -55,7 +55,7 @@ async fn serve(face: &Face, mut socket: Socket) {
     let Some((session, rest)) = split_session_id(&first) else { return };
     let (answer, mut pieces) = mpsc::unbounded_channel();
     let (reply, replied) = oneshot::channel();
-    if face.inputs.send(Input::Begin { session, answer, reply }).await.is_err() {
+    if face.inputs.send(Input::Begin { session, is_new: None, answer, reply }).await.is_err() {
         return;
     }
     let number = match replied.await {

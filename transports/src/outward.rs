@@ -17,6 +17,18 @@ pub fn outward(bound: &Address) -> Address {
     Address { host: host.to_string(), ..bound.clone() }
 }
 
+/// Names the network that this machine is in, by the beginning of its address there; nothing is sent.
+pub(crate) fn here() -> String {
+    match towards(ELSEWHERE_V4.into()).or_else(|_| towards(ELSEWHERE_V6.into())) {
+        Ok(IpAddr::V4(ip)) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        Ok(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        Err(_) => "nowhere".to_owned(),
+    }
+}
+
 /// Returns the address a datagram to `ip` would be sent from. Nothing is sent.
 pub(crate) fn towards(ip: IpAddr) -> io::Result<IpAddr> {
     let to = SocketAddr::new(ip, DISCARD_PORT);

@@ -23,6 +23,7 @@ use crate::args::Network;
 use crate::conflict::{Conflicts, Frozen};
 use crate::drives::{Reach, Waiter};
 use crate::keys::read_identity;
+use crate::networks::Networks;
 use crate::{Event, Exit, Failure, Finding, Interrupt, Keys, Place, Report, Storage};
 
 /// A running node over a store.
@@ -69,7 +70,8 @@ impl Session {
         let seed = network.identity.as_deref().map_or(Ok(keys.node), read_identity)?;
         let identity = KeyPair::from_seed(&seed);
         let relays = network.relays(hints);
-        let https = relays.map(|relays| relays.transport(identity.clone())).transpose()?;
+        let https =
+            relays.map(|relays| relays.transport(identity.clone(), Networks::at(place.networks()))).transpose()?;
         transports.extend(https.iter().map(|https| Arc::new(https.clone()) as Arc<dyn Transport>));
         let node =
             Node::start(Config { identity, store: Arc::new(store), transports }).context("cannot start threads")?;

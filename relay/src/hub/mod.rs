@@ -229,6 +229,13 @@ impl Hub {
         touched.into_iter().for_each(|session| self.settle(now, session));
     }
 
+    /// Notes whether a request to a session is the first on its connection.
+    pub fn note_connection(&mut self, session: SessionId, is_new: bool) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.server.note_connection(is_new);
+        }
+    }
+
     /// Notes that a request to a session has begun; returns what to answer if there is no such session.
     pub fn handle_open(&mut self, now: Time, (session, carrier): Carrier) -> Result<(), Bytes> {
         let Some(member) = self.sessions.get_mut(&session) else {

@@ -50,7 +50,7 @@ impl Lab {
         let dialer = Dialer::new(Arc::new(Tcp::default()), config).unwrap();
         let https = Https::new(
             dialer,
-            HttpsConfig { identity: KeyPair::from_seed(&[seed; 32]), token, rungs: self.rungs.clone() },
+            HttpsConfig { identity: KeyPair::from_seed(&[seed; 32]), token, rungs: self.rungs.clone(), notebook: None },
         );
         https.meet(DiscoveryKey([topic; 32]));
         https

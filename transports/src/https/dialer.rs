@@ -101,6 +101,14 @@ impl Dialer {
         })
     }
 
+    /// Names the way to a relay as it is from where this machine is now: its network, as the address here shows it, and the
+    /// proxy.
+    pub(super) fn way(&self, host: &str, port: u16) -> String {
+        let through =
+            self.config.proxies.for_host(host).map_or("directly".to_owned(), |proxy| format!("through {proxy}"));
+        format!("to {} {through}, from {}", place(host, port), crate::outward::here())
+    }
+
     /// Returns by which scheme the proxy has asked who we are, if it has and can be answered: `basic` or `digest`.
     pub fn scheme(&self) -> Option<&'static str> {
         self.wallet.scheme()

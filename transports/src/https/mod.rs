@@ -24,6 +24,7 @@ mod transport;
 pub use self::descriptor::{Admits, DESCRIPTOR_BYTES_MAX, DESCRIPTOR_PATH, Descriptor, TAGS_MAX};
 pub use self::dialer::{Dialer, DialerConfig, Dialled, ReachError};
 pub use self::line::{Line, Stream};
+pub use self::link::Notebook;
 pub use self::proxy::{HeadError, InvalidProxy, Proxies, Proxy, ProxyError};
 pub use self::rungs::{InvalidRungs, Rung, Rungs};
 pub use self::survey::Surveyor;

@@ -1,10 +1,13 @@
 //! Requests to one relay: connections that are used again, one request at a time on each.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Method, Request, Response};
@@ -41,7 +44,7 @@ pub(super) struct Posts {
     idle: Mutex<Vec<Sender>>,
 }
 
-type Sender = SendRequest<Full<Bytes>>;
+type Sender = SendRequest<Content>;
 
 /// An answer, and the connection that it comes on.
 pub(super) struct Answered {
@@ -76,14 +79,14 @@ impl Posts {
     }
 
     /// Makes a POST request, and returns the head of its answer. A patient one leaves the last idle connection to others.
-    pub(super) async fn post(&self, path: &str, body: Bytes, patient: bool) -> Result<Answered, PostError> {
+    pub(super) async fn post(&self, path: &str, content: Content, patient: bool) -> Result<Answered, PostError> {
         let spared = usize::from(patient);
-        self.request(Method::POST, path, body, spared).await
+        self.request(Method::POST, path, content, spared).await
     }
 
     /// Asks the relay what it says about itself; nothing if what is there is no relay.
     pub(super) async fn descriptor(&self) -> Result<Option<Descriptor>, PostError> {
-        let mut answered = self.request(Method::GET, DESCRIPTOR_PATH, Bytes::new(), 0).await?;
+        let mut answered = self.request(Method::GET, DESCRIPTOR_PATH, Content::default(), 0).await?;
         let body = Limited::new(answered.response.body_mut(), DESCRIPTOR_BYTES_MAX).collect().await;
         let descriptor = body.ok().and_then(|body| Descriptor::decode(&body.to_bytes()));
         self.keep(answered);
@@ -113,7 +116,13 @@ impl Posts {
         self.idle().clear();
     }
 
-    async fn request(&self, method: Method, path: &str, body: Bytes, spared: usize) -> Result<Answered, PostError> {
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content: Content,
+        spared: usize,
+    ) -> Result<Answered, PostError> {
         let mut sender = match self.take(spared).await {
             Some(sender) => sender,
             None => self.connect().await?,
@@ -126,7 +135,7 @@ impl Posts {
             .header(HOST, host)
             .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, "application/octet-stream")
-            .body(Full::new(body))?;
+            .body(content)?;
         let response = sender.send_request(request).await?;
         Ok(Answered { response, sender })
     }
@@ -154,6 +163,32 @@ impl Posts {
         // It ends with the sender.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
+    }
+}
+
+/// What a request brings.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) bytes: Bytes,
+    /// Whether it goes in chunks, instead of telling its length.
+    pub(super) chunked: bool,
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = std::mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.chunked { SizeHint::default() } else { SizeHint::with_exact(self.bytes.len() as u64) }
     }
 }
 

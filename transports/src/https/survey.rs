@@ -13,7 +13,7 @@ use super::descriptor::Descriptor;
 use super::dialer::{Dialer, Dialled, ReachError};
 use super::echo::{self, Echoes};
 use super::link::{Asked, Link, Lore, Opened};
-use super::posts::Posts;
+use super::posts::{Content, Posts};
 use super::proxy::AGENT;
 use super::rungs::{Rung, Rungs};
 use super::sockets;
@@ -144,7 +144,8 @@ impl Surveyor {
     pub async fn body(&self) -> Result<usize, RelayError> {
         for length in BODIES {
             // It opens no session, but is read to its end.
-            let answered = self.posts.post("/v1/o/a", vec![0; length].into(), false).await;
+            let content = Content { bytes: vec![0; length].into(), chunked: false };
+            let answered = self.posts.post("/v1/o/a", content, false).await;
             // One that breaks off in the middle may have been found too long as well.
             let passes = answered.is_ok_and(|answered| answered.response.status() != StatusCode::PAYLOAD_TOO_LARGE);
             if passes {

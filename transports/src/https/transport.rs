@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::sync::watch;
 
 use super::dialer::{Dialer, ReachError};
-use super::link::{Asked, Link, LinkError, Lore, Opened};
+use super::link::{Asked, Link, LinkError, Lore, Notebook, Opened};
 use super::posts::{PostError, Posts};
 use super::presence::Presence;
 use super::rungs::Rungs;
@@ -26,6 +26,8 @@ pub struct HttpsConfig {
     pub token: Vec<u8>,
     /// What may carry sessions with relays.
     pub rungs: Rungs,
+    /// Where what is learnt of networks is kept; otherwise it is forgotten with the transport.
+    pub notebook: Option<Arc<dyn Notebook>>,
 }
 
 /// Dials and listens at relays: `https://host[:port][#key]`.
@@ -240,9 +242,15 @@ impl Shared {
         Link::open(Arc::clone(posts), asked, seed, lore).await
     }
 
+    /// Returns what is known of the way to a relay, from here: this machine may be in another network than it was.
     fn lore(&self, place: &Place) -> Lore {
-        let mut lore = Lore::default();
-        self.note(place, |known| lore = known.lore.clone());
+        let way = self.dialer.way(&place.0, place.1);
+        let known = self.known(place).lore;
+        if known.way() == way {
+            return known;
+        }
+        let lore = Lore::recall(way, self.config.notebook.clone());
+        self.note(place, |known| known.lore = lore.clone());
         lore
     }
 

@@ -32,7 +32,7 @@ fn a_limit_on_bodies_is_learnt_and_nothing_is_lost() {
     let line = Line { body_bytes_max: Some(40_000), ..slow() };
     let mut world = open(line);
     let done = transfer(&mut world, [3_000_000, 0]);
-    assert!(done && world.client.learnt().body_bytes_max <= 40_000, "{:?}", world.client.learnt());
+    assert!(done && world.client.learnt().bodies.bytes_max <= 40_000, "{:?}", world.client.learnt());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anypath_transports::https::session::{Command, Config, Learnt, Style};
+use anypath_transports::https::session::{Command, Config, Learnt, Lesson, Style};
 use anypath_wire::Time;
 
 use crate::app::App;
@@ -45,8 +45,10 @@ fn streaming_answers_and_streams_use_more() {
 /// The figures behind the limits in `learnt.rs` and `lanes`.
 #[test]
 fn more_lanes_and_longer_bodies_carry_more() {
-    let learnt =
-        |lanes_max, body_bytes| Learnt { lanes_max, body_bytes, body_bytes_max: body_bytes, ..Learnt::default() };
+    let learnt = |lanes_max, body_bytes| {
+        let lesson = Lesson { body_bytes, body_bytes_max: body_bytes, ..Learnt::default().lesson() };
+        Learnt { lanes_max, ..Learnt::recall(&lesson) }
+    };
     for (lanes, kib) in [(2, 1020), (4, 1020), (6, 256), (6, 1020)] {
         let of = |direction| share(400, false, direction, &learnt(lanes, kib << 10));
         println!("400 Mbit/s, {lanes} lanes of {kib} KiB: {} % up, {} % down", of("up"), of("down"));

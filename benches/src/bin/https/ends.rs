@@ -246,7 +246,7 @@ pub(crate) fn https(seed: u8, rung: Rung) -> Result<Https> {
     let proxies = Proxies::from_environment(|name| std::env::var(name).ok())?;
     let dialer = Dialer::new(Arc::new(Tcp::default()), DialerConfig { proxies, ..DialerConfig::default() })?;
     let rungs = if rung == Rung::Any { Rungs::default() } else { "poll".parse()? };
-    Ok(Https::new(dialer, HttpsConfig { identity: identity(seed), token: Vec::new(), rungs }))
+    Ok(Https::new(dialer, HttpsConfig { identity: identity(seed), token: Vec::new(), rungs, notebook: None }))
 }
 
 /// Returns who a peer is, by its number.

@@ -12,6 +12,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use self::lore::Lore;
+pub use self::lore::Notebook;
 pub(super) use self::task::Came;
 use self::task::Task;
 use super::posts::Posts;

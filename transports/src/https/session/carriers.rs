@@ -18,6 +18,8 @@ pub enum Transmit {
         route: Route,
         /// Its body, in parts.
         body: Vec<Bytes>,
+        /// Whether it goes in chunks, instead of telling its length.
+        chunked: bool,
         /// Whether it may wait for a new connection, so that the last open one is there for what must not wait.
         patient: bool,
     },

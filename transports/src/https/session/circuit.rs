@@ -223,10 +223,10 @@ impl Inward {
 
     /// Notes that the application has done with bytes; the window doubles if it was used up within two round trips
     /// and the pool, of which so much is left, allows. Returns whether new credit is to be told.
-    pub(super) fn consume(&mut self, now: Time, bytes: u64, rtt: Duration, pool_bytes: u64) -> bool {
+    pub(super) fn consume(&mut self, now: Time, bytes: u64, round: Duration, pool_bytes: u64) -> bool {
         self.consumed_bytes = (self.consumed_bytes + bytes).min(self.came_bytes);
         if self.consumed_bytes - self.round_consumed_bytes >= self.window_bytes / 2 {
-            if now.since(self.round_at) < 2 * rtt {
+            if now.since(self.round_at) < 2 * round {
                 self.window_bytes += self.window_bytes.min(pool_bytes);
             }
             (self.round_at, self.round_consumed_bytes) = (now, self.consumed_bytes);
@@ -245,6 +245,6 @@ impl Inward {
 /// first requests fit; circuits that stay small cost no more.
 pub(super) const CREDIT_BYTES_FIRST: u64 = 128 << 10;
 /// What may ever be queued for sending on one circuit, in bytes: the longest body.
-pub(super) const QUEUE_BYTES_MAX: usize = 1 << 20;
+pub(super) const QUEUE_BYTES_MAX: usize = 2 << 20;
 /// How far places may run ahead: four times the segments that can be under way.
 const PLACES_MAX: u64 = 4096;

@@ -254,7 +254,13 @@ impl Client {
                 lane.handshake = Some(handshake);
                 let carrier = self.lanes.add(lane);
                 let route = Route::Open { tag: self.config.tag.clone() };
-                self.lanes.transmits.push_back(Transmit::Post { carrier, route, body: vec![body], patient: false });
+                self.lanes.transmits.push_back(Transmit::Post {
+                    carrier,
+                    route,
+                    body: vec![body],
+                    chunked: false,
+                    patient: false,
+                });
             }
             // Only a relay key that is no key, or a token of 64 KiB, come here.
             Err(_) => self.end(Closed::Refused { reason: 0 }),

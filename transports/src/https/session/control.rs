@@ -14,6 +14,7 @@
 //! | 3 pong | id, padding |
 //! | 4 go away | milliseconds until the relay may be asked again |
 //! | 5 close | reason |
+//! | 6 cold | each request of this session reaches the relay on a connection of its own, and may have so many bytes |
 //!
 //! Every statement stays true: what was received stays received, an exchange that is over stays over. So a control
 //! record may come late, twice or never, and no memory of those that came is needed.
@@ -35,6 +36,8 @@ pub struct Control {
     pub go_away_ms: Option<u64>,
     /// The session is over, with the reason.
     pub close: Option<u64>,
+    /// By the relay: each request reaches it on a connection of its own, and may have so many bytes.
+    pub cold: Option<u64>,
 }
 
 /// Segments that have come: all below `next`, and those in the ranges.
@@ -110,6 +113,7 @@ impl Control {
         self.pong.iter().for_each(|pong| item(3, &[pong.id], pong.padding_bytes));
         self.go_away_ms.iter().for_each(|after| item(4, &[*after], 0));
         self.close.iter().for_each(|reason| item(5, &[*reason], 0));
+        self.cold.iter().for_each(|bytes| item(6, &[*bytes], 0));
     }
 
     /// Reads it.
@@ -128,6 +132,7 @@ impl Control {
                 3 => control.pong = Some(Ping::decode(&mut body)?),
                 4 => control.go_away_ms = Some(body.uint()?),
                 5 => control.close = Some(body.uint()?),
+                6 => control.cold = Some(body.uint()?),
                 _ => {}
             }
         }
@@ -210,6 +215,7 @@ mod tests {
             pong: Some(Ping { id: 2, padding_bytes: 0 }),
             go_away_ms: Some(3),
             close: Some(4),
+            cold: Some(5),
         };
         let mut bytes = Vec::new();
         control.encode(&mut bytes);

@@ -68,6 +68,8 @@ pub(super) struct Core {
     /// Why it is over, and whether the other end was told.
     over: Option<Closed>,
     close_due: Option<u64>,
+    /// At the relay: each request comes on a connection of its own, and the client is told how long it may be.
+    cold: Option<u64>,
 }
 
 impl Core {
@@ -97,6 +99,7 @@ impl Core {
             events: VecDeque::new(),
             over: None,
             close_due: None,
+            cold: None,
         }
     }
 
@@ -179,12 +182,19 @@ impl Core {
         control.acked = self.received.acked();
         control.go_away_ms = self.go_away_ms;
         control.close = self.close_due;
+        control.cold = self.cold;
         self.ack_due = None;
         self.farewell_due = false;
         let mut text = Vec::new();
         control.encode(&mut text);
         self.control_number += 1;
         self.cipher.seal(Kind::Control, self.control_number - 1, b"", &text)
+    }
+
+    /// Notes, at the relay, whether each request comes on a connection of its own.
+    pub(super) fn note_cold(&mut self, is_cold: bool) {
+        self.cold = is_cold.then_some(self.config.cold_bytes_max);
+        self.sent.pace.note_cold(is_cold);
     }
 
     /// Returns how much may be queued on a circuit.
@@ -250,6 +260,9 @@ impl Core {
 
     fn handle_control(&mut self, now: Time, control: &Control) {
         self.sent.acknowledge(now, &control.acked);
+        if self.role == Role::Initiator {
+            self.sent.pace.note_cold(control.cold.is_some());
+        }
         if let Some(exchange) = &control.exchange {
             self.sent.lose_over(exchange, &control.acked);
         }
@@ -352,11 +365,11 @@ impl Core {
     }
 
     fn consume(&mut self, now: Time, circuit: CircuitId, bytes: u64) {
-        let rtt = self.sent.pace.rtt();
+        let round = self.sent.pace.round();
         let pooled: u64 = self.circuits.values().map(|it| it.inward.pooled_bytes()).sum();
         let left = self.config.pool_bytes.saturating_sub(pooled);
         let Some(it) = self.circuits.get_mut(&circuit) else { return };
-        if it.inward.consume(now, bytes, rtt, left) {
+        if it.inward.consume(now, bytes, round, left) {
             self.credits_due.insert(circuit);
         }
     }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// What this network bears. Plain numbers: whoever keeps it decides how.
+use serde::{Deserialize, Serialize};
+
+use super::bodies::{Bodies, Framing};
+
+/// What this network bears, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Learnt {
     /// How long a request may be held, in milliseconds.
     pub hold_ms: u64,
     /// Held requests in a row that were answered by the relay only when their time was over.
     pub holds_clean: u32,
-    /// How long a request's body may be, in bytes.
-    pub body_bytes: u64,
-    /// What a body was refused at, in bytes; it grows no further than below that.
-    pub body_bytes_max: u64,
-    /// Bodies of full length in a row that were answered.
-    pub bodies_clean: u32,
+    /// How long a request's body may be.
+    pub bodies: Bodies,
     /// How many requests may be under way at once.
     pub lanes_max: usize,
     /// Whether answers pass in pieces; unknown until probed.
@@ -26,16 +26,48 @@ impl Default for Learnt {
         Self {
             hold_ms: HOLD_MS_FIRST,
             holds_clean: 0,
-            body_bytes: BODY_BYTES_FIRST,
-            body_bytes_max: BODY_BYTES_MAX,
-            bodies_clean: 0,
+            bodies: Bodies::default(),
             lanes_max: LANES_MAX,
             streams_down: None,
         }
     }
 }
 
+/// What of it is worth keeping from one run to the next: hints, which are unlearnt where they are wrong by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lesson {
+    /// How long a request may be held, in milliseconds.
+    pub hold_ms: u64,
+    /// How long a request's body may be, in bytes.
+    pub body_bytes: u64,
+    /// How long it may become, in bytes.
+    pub body_bytes_max: u64,
+    /// How it is framed.
+    pub framing: Framing,
+    /// Whether answers pass in pieces, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams_down: Option<bool>,
+}
+
 impl Learnt {
+    /// Begins with what was kept; what nobody could have learnt becomes the nearest that could be.
+    pub fn recall(lesson: &Lesson) -> Self {
+        let bodies = Bodies::recall(lesson.body_bytes, lesson.body_bytes_max, lesson.framing);
+        let hold_ms = lesson.hold_ms.clamp(HOLD_MS_MIN, HOLD_MS_MAX);
+        Self { hold_ms, bodies, streams_down: lesson.streams_down, ..Self::default() }
+    }
+
+    /// Returns what is worth keeping.
+    pub fn lesson(&self) -> Lesson {
+        Lesson {
+            hold_ms: self.hold_ms,
+            body_bytes: self.bodies.bytes,
+            body_bytes_max: self.bodies.bytes_max,
+            framing: self.bodies.framing,
+            streams_down: self.streams_down,
+        }
+    }
+
     /// Notes that a held request was cut at that age.
     pub(super) fn note_cut(&mut self, age: Duration) {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
@@ -51,28 +83,6 @@ impl Learnt {
             self.holds_clean = 0;
         }
     }
-
-    /// Notes that a body of that length was answered.
-    pub(super) fn note_body(&mut self, bytes: u64) {
-        if bytes + BODY_BYTES_MIN >= self.body_bytes {
-            self.bodies_clean += 1;
-        }
-        if self.bodies_clean >= BODIES_CLEAN {
-            self.body_bytes = (self.body_bytes * 2).min(self.body_bytes_max);
-            self.bodies_clean = 0;
-        }
-    }
-
-    /// Notes that a body of that length was not; `too_long` if for its length.
-    pub(super) fn note_body_lost(&mut self, bytes: u64, too_long: bool) {
-        self.bodies_clean = 0;
-        if too_long {
-            self.body_bytes_max = self.body_bytes_max.min(bytes * 3 / 4).max(BODY_BYTES_MIN);
-        }
-        if too_long || bytes > BODY_BYTES_MIN {
-            self.body_bytes = (self.body_bytes / 2).clamp(BODY_BYTES_MIN, self.body_bytes_max);
-        }
-    }
 }
 
 /// Half a minute is called safe by RFC 6202, section 5.5; a few proxies cut earlier, and are learnt.
@@ -83,13 +93,23 @@ const HOLD_MS_MIN: u64 = 5_000;
 const HOLD_MS_MAX: u64 = 50_000;
 /// How many clean holds allow a longer one.
 const HOLDS_CLEAN: u32 = 5;
-/// The first bodies, in bytes; the answer to four of them shows whether more passes.
-const BODY_BYTES_FIRST: u64 = 256 << 10;
-/// nginx refuses 1 MiB by default; room is left for what a proxy adds.
-const BODY_BYTES_MAX: u64 = (1 << 20) - (4 << 10);
-/// A body must hold one segment.
-pub(super) const BODY_BYTES_MIN: u64 = 20 << 10;
-/// How many clean bodies allow a longer one.
-const BODIES_CLEAN: u32 = 4;
 /// As many connections as browsers make to one host: more is conspicuous, and brings nothing below 500 Mbit/s.
 const LANES_MAX: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesson_is_recalled_as_far_as_it_could_have_been_learnt() {
+        let mut learnt = Learnt::default();
+        learnt.note_cut(Duration::from_secs(10));
+        learnt.streams_down = Some(false);
+        assert_eq!(Learnt::recall(&learnt.lesson()), learnt);
+        let (hold_ms, body_bytes, body_bytes_max) = (0, u64::MAX, 0);
+        let wrong = Lesson { hold_ms, body_bytes, body_bytes_max, ..learnt.lesson() };
+        let Learnt { hold_ms, bodies, .. } = Learnt::recall(&wrong);
+        assert_eq!((hold_ms, bodies.bytes), (HOLD_MS_MIN, bodies.bytes_max));
+        assert!(bodies.bytes > 0);
+    }
+}

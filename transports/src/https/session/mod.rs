@@ -60,7 +60,7 @@
 //!
 //! | the client's driver | |
 //! |---|---|
-//! | [`Transmit::Post`] | POST to [`Route::path`] with `Content-Length`; the parts are the body, as they are |
+//! | [`Transmit::Post`] | POST to [`Route::path`] with `Content-Length`, or in chunks; the parts are the body, as they are |
 //! | the answer is 200 | `handle_bytes` as bytes come, or once; `handle_end` when it is complete |
 //! | another status, a reset, an early end | `handle_failure`; of a page with status 200 the client finds out by itself |
 //! | a WebSocket or duplex is open | `handle_stream` gives its number, then as above; its end is a failure |
@@ -71,6 +71,7 @@
 //! |---|---|
 //! | POST to `/v1/o/…` | [`ask`] with the body, then [`Asked::grant`] or [`Asked::refuse`]; what is no request is 404 |
 //! | POST to `/v1/x/…`, a stream's first message | [`split_session_id`]; unknown: answer 200 with [`forgotten`] |
+//! | whether it is the first on its connection | `note_connection`, for a request and where this tells anything |
 //! | known | `handle_open` with a number of the driver's, `handle_bytes` with the rest as it comes |
 //! | the request is complete | `handle_end`; for a stream never |
 //! | the connection is gone | `handle_failure` |
@@ -84,6 +85,7 @@
 //! Source: the idea of a session above disposable carriers is Turbo Tunnel's (FOCI 2020); acknowledged requests and
 //! answers are BOSH's (XEP-0124); the pace is BBR's.
 
+mod bodies;
 mod carriers;
 mod cipher;
 mod circuit;
@@ -104,13 +106,14 @@ mod server;
 
 use bytes::Bytes;
 
+pub use self::bodies::{Bodies, Framing};
 pub use self::carriers::{CarrierId, Failure, Route, Transmit};
 pub use self::cipher::{Cipher, Forged};
 pub use self::client::{Client, ClientConfig};
 pub use self::control::{Acked, Control, Exchange, OTHERS_MAX, PADDING_BYTES_MAX, Ping, RANGES_MAX};
 pub use self::core::Misbehaviour;
 pub use self::frame::{CircuitId, FRAMES_MAX, Frame, Style, TARGET_BYTES_MAX};
-pub use self::learnt::Learnt;
+pub use self::learnt::{Learnt, Lesson};
 pub use self::opening::{Asked, Granted, OpenError, SessionId, ask, forgotten, split_session_id};
 pub use self::record::{Kind, NotARecord, RECORD_BYTES_MAX, Record, Records};
 pub use self::server::Server;
@@ -120,18 +123,22 @@ pub use self::server::Server;
 pub struct Config {
     /// How many circuits the other end may have open. Default 64: their first credit is 8 MiB in all.
     pub circuits_max: u64,
-    /// How far credit may grow beyond the first of each circuit, in bytes, all circuits together. Default 8 MiB: twice
-    /// what 600 Mbit/s have under way in 50 ms.
+    /// How far credit may grow beyond the first of each circuit, in bytes, all circuits together. Default 12 MiB:
+    /// what 100 Mbit/s have under way in a second, as long as bulk takes where each request has a connection of its own.
     pub pool_bytes: u64,
-    /// How much may be sent and not acknowledged, in bytes. Default 8 MiB, for the same reason.
+    /// How much may be sent and not acknowledged, in bytes. Default 12 MiB, for the same reason.
     pub window_bytes_max: u64,
+    /// How long requests may be, in bytes, as the relay tells clients whose requests each come on a connection of their
+    /// own. Default 2 MiB.
+    pub cold_bytes_max: u64,
     /// After how long a silence the session is over, in milliseconds. Default 120,000.
     pub quiet_ms_max: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { circuits_max: 64, pool_bytes: 8 << 20, window_bytes_max: 8 << 20, quiet_ms_max: 120_000 }
+        let (pool_bytes, window_bytes_max) = (12 << 20, 12 << 20);
+        Self { circuits_max: 64, pool_bytes, window_bytes_max, cold_bytes_max: 2 << 20, quiet_ms_max: 120_000 }
     }
 }
 

@@ -3,6 +3,10 @@
 //! In the manner of BBR (draft-ietf-ccwg-bbr, section 4.1): a segment remembers how much had been delivered when it left;
 //! when it is acknowledged, what was delivered since, over the time since, is a sample of the rate. Growth needs no rule
 //! of its own: twice the rate of a window that the path did not fill is twice that window.
+//!
+//! A proxy that makes a connection of its own for each request (squid does, where it looks into TLS) has every body wait
+//! for two handshakes and a slow start, which are no property of the line: on such a path there is more under way, so that
+//! bodies are long enough for their beginning not to matter.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,6 +26,8 @@ pub(super) struct Pace {
     srtt: Duration,
     rtt_var: Duration,
     window_bytes_max: u64,
+    /// Whether each request goes on a connection of its own.
+    is_cold: bool,
 }
 
 /// What a segment remembers of the moment it left.
@@ -46,17 +52,27 @@ impl Pace {
             srtt: RTT_GUESS,
             rtt_var: RTT_GUESS / 2,
             window_bytes_max,
+            is_cold: false,
         }
     }
 
     /// Returns how many bytes may be under way.
     pub(super) fn window_bytes(&self) -> u64 {
-        let Some((rtt, (_, rate))) = self.rtt_min.zip(self.rates.front()) else {
+        let Some((_, rate)) = self.rates.front().filter(|_| self.rtt_min.is_some()) else {
             return WINDOW_BYTES_FIRST.min(self.window_bytes_max);
         };
-        let round = rtt.max(PAUSES);
-        let bytes = u128::from(*rate) * round.as_micros() * 2 / 1_000_000 + LUMP_BYTES;
+        let bytes = u128::from(*rate) * self.round().as_micros() * 2 / 1_000_000 + LUMP_BYTES;
         u64::try_from(bytes).unwrap_or(u64::MAX).max(WINDOW_BYTES_MIN).min(self.window_bytes_max)
+    }
+
+    /// Notes whether each request goes on a connection of its own, somewhere on the way.
+    pub(super) fn note_cold(&mut self, is_cold: bool) {
+        self.is_cold = is_cold;
+    }
+
+    /// Returns how long bulk takes there and back, at the least.
+    pub(super) fn round(&self) -> Duration {
+        self.rtt().max(PAUSES) * if self.is_cold { ROUNDS_COLD } else { 1 }
     }
 
     /// Returns the shortest round trip seen, or a guess.
@@ -132,6 +148,9 @@ const PAUSES: Duration = Duration::from_millis(20);
 /// What may be under way beside, in bytes: the least share of a lane. What is acknowledged in lumps must overlap, or each
 /// round measures less than the last; at 10 Mbit/s through a proxy that buffers, half of the line was lost without it.
 const LUMP_BYTES: u128 = 32 << 10;
+/// How many times a round trip bulk takes where each request waits for a connection of its own: the shortest one has the
+/// two of its handshakes in it, and six more are over until a slow start has reached 1 MiB.
+const ROUNDS_COLD: u32 = 4;
 /// What may be under way before anything is known, in bytes: a round trip of 100 ms at 20 Mbit/s.
 const WINDOW_BYTES_FIRST: u64 = 256 << 10;
 /// What may always be under way, in bytes: two segments, so that there is a next one while the last is acknowledged.

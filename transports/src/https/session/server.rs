@@ -22,6 +22,8 @@ pub struct Server {
     /// Since when bulk waits for more of it, or for a request to answer.
     bulk_since: Option<Time>,
     settled_at: Time,
+    /// Which of the last requests came on a connection of their own, a bit each.
+    connections: u16,
 }
 
 /// A request with its answer, or a stream.
@@ -54,6 +56,7 @@ impl Server {
             transmits: VecDeque::new(),
             bulk_since: None,
             settled_at: Time::ZERO,
+            connections: 0,
         }
     }
 
@@ -91,6 +94,13 @@ impl Server {
     pub fn handle_command(&mut self, now: Time, command: Command) {
         self.core.handle_command(now, command);
         self.settle(now);
+    }
+
+    /// Notes whether a request that comes is the first on its connection, where the driver knows: if almost all are, there
+    /// is something on the way that makes a connection for each.
+    pub fn note_connection(&mut self, is_new: bool) {
+        self.connections = self.connections << 1 | u16::from(is_new);
+        self.core.note_cold(self.connections.count_ones() >= NEW_MIN);
     }
 
     /// Notes that a request has begun to come, or that a stream was opened. The bytes that follow are those behind the
@@ -352,6 +362,8 @@ const LITTLE_BYTES: u64 = 4 << 10;
 const LAST_TIME: Duration = Duration::from_millis(20);
 /// The least share of an answer, in bytes: below it, what HTTP adds would tell.
 const SHARE_BYTES_MIN: u64 = 32 << 10;
+/// How many of the last 16 requests must have come on new connections: a client begins with up to six.
+const NEW_MIN: u32 = 12;
 /// How much is handed to a stream at once, in bytes.
 const STREAM_BYTES_MAX: usize = 256 << 10;
 /// A streaming answer ends by itself after so many bytes, before something on the way ends it.

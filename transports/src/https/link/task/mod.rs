@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use self::circuits::Circuit;
 use self::request::{Post, joined, request};
 use super::{ASKS_MAX, Ask, LinkError, Lore, Offer};
-use crate::https::posts::Posts;
+use crate::https::posts::{Content, Posts};
 use crate::https::rungs::{Rung, Rungs};
 use crate::https::session::{CarrierId, CircuitId, Client, ClientConfig, Closed, Command, Failure, Granted, Transmit};
 use crate::https::sockets::{Attempts, Both};
@@ -166,8 +166,9 @@ impl Task {
         }
         while let Some(transmit) = self.client.poll_transmit() {
             match transmit {
-                Transmit::Post { carrier, route, body, patient } => {
-                    let post = Post { carrier, path: route.path(), body: joined(&body), patient };
+                Transmit::Post { carrier, route, body, chunked, patient } => {
+                    let content = Content { bytes: joined(&body), chunked };
+                    let post = Post { carrier, path: route.path(), content, patient };
                     let request = request(Arc::clone(&self.posts), post, self.came.clone());
                     self.requests.insert(carrier, self.running.spawn(request));
                 }

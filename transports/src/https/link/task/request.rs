@@ -7,14 +7,14 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::Came;
-use crate::https::posts::{PostError, Posts};
+use crate::https::posts::{Content, PostError, Posts};
 use crate::https::session::{CarrierId, Failure};
 
 /// A request to be made.
 pub(super) struct Post {
     pub(super) carrier: CarrierId,
     pub(super) path: String,
-    pub(super) body: Bytes,
+    pub(super) content: Content,
     pub(super) patient: bool,
 }
 
@@ -36,8 +36,8 @@ pub(super) async fn request(posts: Arc<Posts>, post: Post, came: mpsc::Sender<(C
 }
 
 async fn exchange(posts: &Posts, post: Post, came: &mpsc::Sender<(CarrierId, Came)>) -> Result<Came, PostError> {
-    let Post { carrier, path, body, patient } = post;
-    let mut answered = posts.post(&path, body, patient).await?;
+    let Post { carrier, path, content, patient } = post;
+    let mut answered = posts.post(&path, content, patient).await?;
     let status = answered.response.status();
     if status != hyper::StatusCode::OK {
         return Ok(Came::Failure(Failure::Status(status.as_u16())));

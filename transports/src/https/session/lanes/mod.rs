@@ -123,6 +123,9 @@ impl Lanes {
         }
         lane.pushed |= kind == Kind::Data;
         self.failures = 0;
+        if let Some(bytes) = control.and_then(|control| control.cold) {
+            self.learnt.bodies.note_cold(bytes);
+        }
         if let LaneKind::Probe { pieces } = &mut lane.kind {
             pieces.note(now);
         }
@@ -161,7 +164,7 @@ impl Lanes {
                 self.learnt.note_hold();
             }
         } else {
-            self.learnt.note_body(lane.body_bytes);
+            self.learnt.bodies.note(lane.body_bytes);
         }
         if let Some(opened) = opened {
             opened.core.sent.lose(carrier.0);
@@ -174,10 +177,7 @@ impl Lanes {
         let age = now.since(lane.began);
         match lane.kind {
             LaneKind::Poll { .. } if !lane.is_heard() && age >= CUT_AGE_MIN => self.learnt.note_cut(age),
-            LaneKind::Send => {
-                let too_long = failure == Failure::Status(413);
-                self.learnt.note_body_lost(lane.body_bytes, too_long);
-            }
+            LaneKind::Send => self.learnt.bodies.note_lost(lane.body_bytes, failure),
             _ => {}
         }
         if let Some(opened) = opened {

@@ -6,11 +6,11 @@ use anypath_wire::{Deadline, Time};
 use bytes::Bytes;
 
 use super::{HEARTBEAT, Lane, LaneKind, Lanes, PONG_TIME_MAX, PROOFS};
+use crate::https::session::bodies::BODY_BYTES_MIN;
 use crate::https::session::carriers::{CarrierId, Route, Transmit};
 use crate::https::session::client::Opened;
 use crate::https::session::control::{Control, Exchange, OTHERS_MAX, Ping};
 use crate::https::session::core::Core;
-use crate::https::session::learnt::BODY_BYTES_MIN;
 use crate::https::session::look::{PROBE_HOLD, Pieces};
 
 impl Lanes {
@@ -145,21 +145,21 @@ impl Lanes {
             body.extend(opened.core.fill(now, carrier.0, exchange, room));
         }
         let body_bytes = body.iter().map(|part| part.len() as u64).sum();
+        let chunked = self.learnt.bodies.goes_in_chunks(body_bytes);
         self.lanes.insert(carrier, Lane::new(now, kind, body_bytes));
         let route = Route::Exchange { tag: opened.granted.tag.clone(), number: carrier.0 };
-        self.transmits.push_back(Transmit::Post { carrier, route, body, patient });
+        self.transmits.push_back(Transmit::Post { carrier, route, body, chunked, patient });
     }
 
     pub(super) fn exchange(&self, carrier: CarrierId, hold_ms: u64, streams: bool) -> Exchange {
         let others = self.lanes.range(..carrier).map(|(carrier, _)| carrier.0).take(OTHERS_MAX).collect();
-        let room_bytes = self.learnt.body_bytes_max;
-        Exchange { number: carrier.0, hold_ms, room_bytes, streams, others }
+        Exchange { number: carrier.0, hold_ms, room_bytes: ANSWER_BYTES_MAX, streams, others }
     }
 
     /// How long a body is made: a share of what may be under way, so that all lanes have something to do.
     fn body_bytes(&self, core: &Core) -> u64 {
         let share = core.sent.pace.window_bytes() / self.sends_max() as u64;
-        share.max(SHARE_BYTES_MIN).min(self.learnt.body_bytes).max(BODY_BYTES_MIN)
+        share.max(SHARE_BYTES_MIN).min(self.learnt.bodies.bytes).max(BODY_BYTES_MIN)
     }
 
     /// How many lanes bulk may take: the others are for polls, and for what must not wait.
@@ -197,6 +197,8 @@ impl Lanes {
 const SENDS_MAX: usize = 4;
 /// How many requests are held at most: at 50 ms, a push each 13 ms finds one.
 const POLLS_MAX: usize = 5;
+/// The longest answer, in bytes: as much as four lanes need at 500 Mbit/s and 50 ms, if each is a connection of its own.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// The least share of a lane, in bytes: below it, what HTTP adds would tell.
 const SHARE_BYTES_MIN: u64 = 32 << 10;
 /// Bulk waits for so many bytes, or that long, while another request is under way.
